@@ -1,0 +1,61 @@
+"""The main job: fool a VGG13 on the bundled recordings, as in P1's Tables 2 and 3.
+
+python experiments/train.py --config=configs/bundled_vgg13.py
+python experiments/attack.py --config=configs/quickstart.py
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      "workdir": "runs/quickstart",
+      "seed": 0,
+      "victim": "runs/bundled_vgg13",
+      "data": {
+        "root": "bundled",
+        "split": "test",
+        "vocabulary": "fsdkaggle2018",
+        "verified_only": False,
+        "band_limit_hz": 0,  # 22050: as the original experiment loaded its clips
+        "clips_per_class": 0,  # 0: all
+        "classes": "",  # "": all; or "Cello,Oboe"
+      },
+      "targets": "",  # "": untargeted; "all", or "Cello,Oboe"
+      "precision": "default",
+      "attacks": {
+        "white_noise": {
+          "method": "white_noise",
+          "norm": "l2",
+          "radius": 20.0,
+          "budget": "snr_db",
+        },
+        "fgsm": {"method": "fgsm", "norm": "l2", "radius": 20.0, "budget": "snr_db"},
+        "pgd": {
+          "method": "pgd",
+          "norm": "linf",
+          "radius": 40.0,
+          "budget": "snr_db",
+          "steps": 20,
+          "goal": "strongest",
+        },
+        "deepfool": {"method": "deepfool", "norm": "l2"},
+        "carlini_wagner": {
+          "method": "carlini_wagner",
+          "norm": "l2",
+          "searches": 4,
+          "iterations": 60,
+          "learning_rate": 1e-3,
+          "c": 1.0,
+        },
+      },
+      "runtime": {
+        "threads": 4,
+        "processes": 0,
+        "lane_chunks": 16,
+        "chunk": 0,  # steps between looks at the host; 0: what suits the device
+        "only": "",  # "": all attacks; or "deepfool,fgsm"
+      },
+    }
+  )

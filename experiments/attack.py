@@ -1,0 +1,101 @@
+"""Attacks a trained victim: `python experiments/attack.py --config=configs/NAME.py`.
+
+Writes rows, WAVs, tables, figures and a listening page to the config's workdir. Killed
+and started again, it goes on and ends with the same rows.
+"""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxadv import attack_run, build, cli, record, report, results, workdir
+from jaxadv.errors import InputError
+from jaxadv.judge import judge
+from jaxadv.victim import load_victim
+
+
+def main(config: ConfigDict) -> None:
+  settings = config.to_dict()
+  build.check(settings, build.ATTACK_KEYS)
+  plans = choose_plans(settings)
+  victim = load_victim(settings["victim"])
+  dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
+  buckets = attack_run.choose_jobs(dataset, settings)
+  folder = workdir.claim(settings["workdir"], settings)
+  logits, device = judge(victim.logits), jax.devices()[0].device_kind
+  shared = {
+    "model": victim.name,
+    "seed": settings["seed"],
+    "config_hash": workdir.config_hash(settings),
+    "versions": record.versions(),
+    "device": f"{jax.device_count()} x {device}",
+  }
+  usages = {}
+  for name, plan in plans.items():
+    usages[name] = attack_run.run_attack(
+      plan,
+      victim,
+      buckets,
+      settings,
+      folder=folder,
+      logits=logits,
+      common=shared | {"attack": name},
+      done=[row for row in results.read(folder) if row["attack"] == name],
+    )
+  write_run(folder, victim, shared, usages)
+  print(report.write_report(folder))
+  print(usage_line(usages))
+
+
+def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
+  """name -> plan, of all attacks or of those that runtime.only names."""
+  listed, only = settings["attacks"], settings["runtime"]["only"]
+  for name in only.split(",") if only else ():
+    if name not in listed:
+      raise InputError(
+        f"runtime.only has {name!r}: the config's attacks are {', '.join(listed)}"
+      )
+  names = [name for name in listed if not only or name in only.split(",")]
+  if not names:
+    raise InputError("the config lists no attacks: add one to `attacks`")
+  target = bool(settings["targets"])
+  return {name: build.attack_plan(name, listed[name], target=target) for name in names}
+
+
+def write_run(folder, victim, shared, usages):
+  """run.json: what the report says of the run as a whole."""
+  path = folder / "run.json"
+  notes = json.loads(path.read_text())["notes"] if path.exists() else {}
+  for name, usage in usages.items():
+    if usage.lane_steps:
+      notes[name] = dataclasses.asdict(usage)
+  run = {
+    "classes": victim.classes,
+    "model": victim.name,
+    "command": shlex.join(["python", *sys.argv]),
+    "versions": shared["versions"],
+    "device": shared["device"],
+    "notes": notes,
+  }
+  workdir.write_text(path, json.dumps(run, indent=1))
+
+
+def usage_line(usages: Mapping[str, attack_run.Usage]) -> str:
+  """One line per attack: where its time went."""
+  return "\n".join(
+    f"{name}: {u.rows} rows, useful lane-steps {u.useful / u.lane_steps:.1%}, "
+    f"stepping {u.stepping_s:.1f} s, compiling {u.compiling_s:.1f} s, waiting for "
+    f"clips {u.waiting_s:.1f} s, judging and storing {u.judging_s:.1f} s"
+    for name, u in usages.items()
+    if u.lane_steps
+  )
+
+
+if __name__ == "__main__":
+  cli.run(main)

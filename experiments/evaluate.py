@@ -1,0 +1,102 @@
+"""Accuracy and confusion matrix of a victim: `python experiments/evaluate.py
+--config=configs/NAME.py --config.victim=DIR --config.data.split=test`.
+
+Clips go in as they are attacked: whole, padded, through the victim's own frontend.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from sklearn.metrics import confusion_matrix
+from tqdm import tqdm
+
+from jaxadv import build, cli, data, workdir
+from jaxadv.errors import InputError
+from jaxadv.judge import judge
+from jaxadv.report.tables import Table, to_markdown, to_text
+from jaxadv.victim import Victim, load_victim
+
+
+def main(config: ConfigDict) -> None:
+  settings = config.to_dict()
+  build.check(settings, build.EVALUATE_KEYS)
+  victim = load_victim(settings["victim"])
+  dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
+  folder = workdir.claim(settings["workdir"], settings)
+  skipped: dict[str, str] = {}
+  pairs = list(predictions(victim, dataset, settings, skipped))
+  workdir.write_skipped(folder, skipped)
+  if not pairs:
+    raise InputError(
+      f"none of {len(dataset.clips)} clips can be used: see {folder}/skipped.csv"
+    )
+  tables = [accuracy(pairs, victim, len(skipped)), confusion(pairs, victim)]
+  workdir.write_text(folder / "evaluation.md", "\n".join(map(to_markdown, tables)))
+  print("\n\n".join(map(to_text, tables)))
+
+
+def predictions(
+  victim: Victim,
+  dataset: data.Dataset,
+  settings: Mapping[str, Any],
+  skipped: dict[str, str],
+) -> Iterator[tuple[int, int]]:
+  """Yields (label, predicted label) of every clip that can be read."""
+  runtime, limit = settings["runtime"], settings["data"]["band_limit_hz"]
+  logits = judge(victim.logits)
+  with tqdm(total=len(dataset.clips), desc="clips") as progress:
+    for chunks, clips in data.by_bucket(dataset.clips):
+      loaded = data.load(
+        clips,
+        band_limit_hz=limit,
+        threads=runtime["threads"],
+        processes=runtime["processes"],
+      )
+      size = max(1, runtime["batch_chunks"] // chunks)
+      while batch := list(itertools.islice(loaded, size)):
+        progress.update(len(batch))
+        skipped |= {one.clip.file: one.skipped for one in batch if one.x is None}
+        xs = [one.x for one in batch if one.x is not None]
+        if not xs:
+          continue
+        padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
+        labels = [one.clip.label for one in batch if one.x is not None]
+        predicted = logits(victim.variables, padded)[: len(xs)].argmax(1)
+        yield from zip(labels, predicted.tolist(), strict=True)
+
+
+def accuracy(pairs: list[tuple[int, int]], victim: Victim, skipped: int) -> Table:
+  right = sum(label == predicted for label, predicted in pairs)
+  return Table(
+    "Accuracy",
+    ("victim", "clips", "right", "accuracy", "chance", "skipped"),
+    [
+      (
+        victim.name,
+        str(len(pairs)),
+        str(right),
+        f"{right / len(pairs):.3f}",
+        f"{1 / len(victim.classes):.3f}",
+        str(skipped),
+      )
+    ],
+    "",
+  )
+
+
+def confusion(pairs: list[tuple[int, int]], victim: Victim) -> Table:
+  names = victim.classes
+  counts = confusion_matrix(*zip(*pairs, strict=True), labels=range(len(names)))
+  rows = [
+    (name, *(str(n) if n else "." for n in row), f"{row[at] / max(1, row.sum()):.2f}")
+    for at, (name, row) in enumerate(zip(names, counts, strict=True))
+  ]
+  heads = tuple(name[:9] for name in names)
+  return Table("Confusion", ("true \\ said", *heads, "recall"), rows, "")
+
+
+if __name__ == "__main__":
+  cli.run(main)

@@ -1,0 +1,248 @@
+"""One attack over every clip of a run: buckets, engine, recorder; resumable.
+
+The numpy stage feeds the engine, the engine's outcomes go to the recorder. A row that
+exists is never computed again.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxadv import build, data, drive, engine, problem, workdir
+from jaxadv.core import Example
+from jaxadv.errors import InputError
+from jaxadv.models.frontends import CHUNK_SAMPLES
+from jaxadv.record import Finished, Job, Recorder
+from jaxadv.victim import Victim
+
+_FLUSH_S = 30.0  # a finished example waits at most about so long for its row
+
+
+@dataclasses.dataclass
+class Usage:
+  """Where the time of one attack went, in this session."""
+
+  rows: int = 0
+  useful: int = 0  # lane-steps that brought an example further
+  lane_steps: int = 0
+  stepping_s: float = 0.0
+  compiling_s: float = 0.0
+  waiting_s: float = 0.0  # for clips
+  judging_s: float = 0.0
+
+  def add(self, look: engine.Look) -> None:
+    self.rows += len(look.outcomes)
+    self.useful += sum(outcome.steps for outcome in look.outcomes)
+    self.lane_steps += look.lane_steps
+    self.stepping_s += look.seconds
+    self.waiting_s += look.waited
+
+
+def choose_jobs(
+  dataset: data.Dataset, settings: Mapping[str, Any]
+) -> list[tuple[int, list[Job]]]:
+  """(chunks, jobs) for each bucket: which clips, and towards which targets.
+
+  data.classes "" takes all; data.clips_per_class 0 takes all, else the first of each.
+  targets: "" untargeted, "all", or names; a clip's own label is never its target. A
+  job's id depends on the clip's row in the CSV and on the target alone.
+  """
+  names = dataset.classes
+  wanted = _class_indices(settings["data"]["classes"] or "all", names, "data.classes")
+  limit = settings["data"]["clips_per_class"]
+  seen = dict.fromkeys(range(len(names)), 0)
+  clips = []
+  for clip in dataset.clips:
+    seen[clip.label] += 1
+    if clip.label in wanted and (not limit or seen[clip.label] <= limit):
+      clips.append(clip)
+  missing = [names[at] for at in wanted if not seen[at]]
+  if settings["data"]["classes"] and missing:
+    raise InputError(f"data.classes has {missing[0]!r}, of which the data has no clip")
+  targets = [-1]
+  if settings["targets"]:
+    targets = _class_indices(settings["targets"], names, "targets")
+
+  def jobs(clip):
+    base = clip.index * (len(names) + 1) + 1
+    return [Job(base + t, clip, t) for t in targets if t != clip.label]
+
+  buckets = data.by_bucket(clips)
+  return [
+    (chunks, [j for clip in some for j in jobs(clip)]) for chunks, some in buckets
+  ]
+
+
+def _class_indices(listed: str, names: Sequence[str], key: str) -> list[int]:
+  if listed == "all":
+    return list(range(len(names)))
+  for name in listed.split(","):
+    if name not in names:
+      raise InputError(
+        f"{key} has {name!r}, which the victim does not know: its classes are "
+        f"{', '.join(names)}"
+      )
+  return [names.index(name) for name in listed.split(",")]
+
+
+def run_attack(
+  plan: build.AttackPlan,
+  victim: Victim,
+  buckets: Sequence[tuple[int, Sequence[Job]]],
+  settings: Mapping[str, Any],
+  *,
+  folder: Path,
+  logits: Callable,
+  common: Mapping[str, Any],
+  done: Sequence[Mapping[str, Any]],
+) -> Usage:
+  """Attacks every job that has no row in `done`, and appends its row.
+
+  logits: what judges (`judge.judge`). common: what the rows share.
+  """
+  runtime, usage = settings["runtime"], Usage()
+  devices = jax.local_devices()
+  key = jax.random.key(settings["seed"])
+  variables, key = engine.replicate((victim.variables, key), devices)
+  driver = drive.driver(
+    plan.attack,
+    problem.bind(
+      with_precision(victim.logits, settings["precision"]), plan.threat, plan.objective
+    ),
+    plan.goal,
+  )
+  finished = {row["id"] for row in done}
+  total = sum(len(jobs) for _, jobs in buckets)
+  with Progress(common["attack"], total, done) as progress:
+    for chunks, jobs in buckets:
+      left = [job for job in jobs if job.id not in finished]
+      if not left:
+        continue
+      lanes = max(1, runtime["lane_chunks"] // chunks)
+      lanes = min(lanes, -(-len(left) // len(devices)))
+      template = _template(chunks)
+      compiled = engine.compile_lanes(
+        driver,
+        variables,
+        key,
+        template,
+        lanes=lanes,
+        chunk=runtime["chunk"] or engine.default_chunk(devices),
+        devices=devices,
+      )
+      usage.compiling_s += compiled.seconds
+      passes = plan.attack.backward_passes
+      recorder = Recorder(folder, victim, logits, common, passes, lanes)
+      held: dict[int, tuple[Job, Example, int]] = {}
+      skipped = workdir.read_skipped(folder)
+      examples = feed(left, settings, held, skipped)
+      looks = engine.run(compiled, variables, key, examples)
+      for rows in record(looks, recorder, held, lanes, usage):
+        progress.update(rows)
+      workdir.write_skipped(folder, skipped)
+  return usage
+
+
+def with_precision(logits_fn: Callable, precision: str) -> Callable:
+  """logits_fn traced at a jax matmul precision; "default" leaves it to the device."""
+  if precision == "default":
+    return logits_fn
+
+  def logits(params, x):
+    with jax.default_matmul_precision(precision):
+      return logits_fn(params, x)
+
+  return logits
+
+
+def _template(chunks: int) -> Example:
+  x = np.zeros(chunks * CHUNK_SAMPLES, np.float32)
+  return Example(np.int32(0), x, np.ones_like(x), np.int32(0), np.int32(-1))
+
+
+def feed(
+  jobs: Sequence[Job],
+  settings: Mapping[str, Any],
+  held: dict[int, tuple[Job, Example, int]],
+  skipped: dict[str, str],
+) -> Iterator[Example]:
+  """Examples of the jobs in order; what the recorder will need of each is in `held`."""
+  by_file: dict[str, list[Job]] = {}
+  for job in jobs:
+    by_file.setdefault(job.clip.file, []).append(job)
+  loaded = data.load(
+    [some[0].clip for some in by_file.values()],
+    band_limit_hz=settings["data"]["band_limit_hz"],
+    threads=settings["runtime"]["threads"],
+    processes=settings["runtime"]["processes"],
+  )
+  for clip, x, samples, notes, reason in loaded:
+    if x is None:
+      skipped[clip.file] = reason
+      continue
+    for note in notes:
+      tqdm.write(f"{clip.file}: {note}")
+    mask = (np.arange(len(x)) < samples).astype(np.float32)
+    for job in by_file[clip.file]:
+      ends = np.int32(clip.label), np.int32(job.target)
+      held[job.id] = job, Example(np.int32(job.id), x, mask, *ends), samples
+      yield held[job.id][1]
+
+
+def record(
+  looks: Iterator[engine.Look],
+  recorder: Recorder,
+  held: dict[int, tuple[Job, Example, int]],
+  batch: int,
+  usage: Usage,
+) -> Iterator[list[dict[str, Any]]]:
+  """Stores outcomes in batches as they come; yields the rows of each batch."""
+  pending: list[Finished] = []
+  since = time.monotonic()
+
+  def store(some):
+    nonlocal since
+    began = time.perf_counter()
+    rows = recorder.store(some)
+    usage.judging_s += time.perf_counter() - began
+    since = time.monotonic()
+    return rows
+
+  for look in looks:
+    usage.add(look)
+    pending += [Finished(*held.pop(o.id), o) for o in look.outcomes]
+    while len(pending) >= batch:
+      yield store(pending[:batch])
+      del pending[:batch]
+    if time.monotonic() - since > _FLUSH_S:
+      yield store(pending)
+      pending.clear()
+  yield store(pending)
+
+
+class Progress:
+  """A bar with rate and ETA, success and median SNR so far (clips once right only)."""
+
+  def __init__(self, name: str, total: int, done: Sequence[Mapping[str, Any]]):
+    self._bar = tqdm(total=total, initial=len(done), desc=name, unit="clip")
+    self._right = [row for row in done if row["clean_correct"]]
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    self._bar.close()
+
+  def update(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    self._right += [row for row in rows if row["clean_correct"]]
+    won = [row["snr_db"] for row in self._right if row["success"]]
+    if won:
+      success = f"{100 * len(won) / len(self._right):.1f}%"
+      self._bar.set_postfix(success=success, snr=f"{np.median(won):.1f}dB")
+    self._bar.update(len(rows))

@@ -1,0 +1,147 @@
+"""The nouns of the engine: Example, Trial, Problem, Attack, Goal."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxadv.losses import Objective
+from jaxadv.norms import Norm
+
+Array = jax.Array
+
+
+class Example(NamedTuple):
+  """One clip, on the host (numpy) or in a lane."""
+
+  id: Any  # int32 []; folds into the random keys; -1 marks an idle lane
+  x: Any  # float32 [...], what is attacked
+  mask: Any  # float32 [...], 1 where the attacker may write (padding is 0)
+  label: Any  # int32 []
+  target: Any  # int32 []; -1: untargeted
+
+
+class Trial(NamedTuple):
+  """A perturbation and what the victim said of it."""
+
+  delta: Array  # [...]
+  loss: Array  # [], attacks go down
+  success: Array  # bool []
+  size: Array  # [], in the threat's norm
+
+
+class Problem(NamedTuple):
+  """All that an attack may know of its victim during one step."""
+
+  example: Example
+  norm: Norm
+  radius: Array  # [], inf: no budget
+  box: tuple[float, float]
+  objective: Objective
+  logits: Callable[[Array], Array]  # delta [...] -> [K]; zero gradient outside the mask
+
+  @property
+  def zero(self) -> Array:
+    return jnp.zeros_like(self.example.x)
+
+  def fit(self, delta: Array) -> Array:
+    """The nearest perturbation inside mask and box. [...] -> [...]."""
+    x = self.example.x
+    return (jnp.clip(x + delta, *self.box) - x) * self.example.mask
+
+  def project(self, delta: Array) -> Array:
+    """Into the ball, then into mask and box, which never leaves the ball."""
+    return self.fit(self.norm.project(delta, self.radius))
+
+  def margin(self, logits: Array) -> Array:
+    """Below `-objective.confidence` where the attack won. [K] -> []."""
+    return self.objective.margin(logits, self.example.label, self.example.target)
+
+  def judge(self, delta: Array, logits: Array) -> Trial:
+    """The Trial of a perturbation whose logits are known. [...], [K] -> Trial."""
+    goal = (logits, self.example.label, self.example.target)
+    loss, success = self.objective.loss(*goal), self.objective.success(*goal)
+    return Trial(delta, loss, success, self.norm.size(delta))
+
+  def evaluate(self, delta: Array) -> Trial:
+    return self.judge(delta, self.logits(delta))
+
+  def evaluate_with_grad(self, delta: Array) -> tuple[Trial, Array]:
+    """One forward and one backward pass. [...] -> Trial, gradient of its loss [...]."""
+
+    def loss(delta):
+      trial = self.evaluate(delta)
+      return trial.loss, trial
+
+    (_, trial), grad = jax.value_and_grad(loss, has_aux=True)(delta)
+    return trial, grad
+
+
+Bind = Callable[[Any, Array, Example], Problem]  # params, key, example -> Problem
+
+
+def where(pred: Array, new: Any, old: Any) -> Any:
+  """Leaf by leaf, `new` where `pred` [] holds."""
+  return jax.tree.map(lambda n, o: jnp.where(pred, n, o), new, old)
+
+
+class Goal(NamedTuple):
+  """better: new Trial, old Trial -> bool []. enough: best Trial -> bool []."""
+
+  better: Callable[[Trial, Trial], Array]
+  enough: Callable[[Trial], Array]
+
+
+def _success_then(key: Callable[[Trial], Array]):
+  def better(new, old):
+    return jnp.where(new.success == old.success, key(new) < key(old), new.success)
+
+  return better
+
+
+def _smaller(new, old):
+  # failures are ranked by loss: what came nearest is kept where nothing succeeded
+  size = jnp.where(new.success, new.size < old.size, new.loss < old.loss)
+  return jnp.where(new.success == old.success, size, new.success)
+
+
+_never = lambda best: jnp.bool_(False)  # noqa: E731
+FIRST_SUCCESS = Goal(_success_then(lambda t: t.loss), lambda best: best.success)
+SMALLEST = Goal(_smaller, _never)
+STRONGEST = Goal(_success_then(lambda t: t.loss), _never)
+GOALS = {
+  "first_success": FIRST_SUCCESS,
+  "smallest": SMALLEST,
+  "strongest": STRONGEST,
+}
+
+
+class Attack(NamedTuple):
+  """A method, written for ONE example.
+
+  init: key, Problem -> state. Never runs the victim.
+  step: key, state, Problem -> state. Runs the victim forward once; `state.trial` is
+    the Trial of the point that was judged.
+  steps: the most steps it may take.
+  goal: what its trials are ranked by, unless the user says otherwise.
+  backward_passes: per step.
+  needs_radius: it fills the budget; a minimum-norm attack works without one.
+  targetable: it has a targeted form.
+  finished: state -> bool []; True where further steps are pointless.
+  """
+
+  init: Callable[[Array, Problem], Any]
+  step: Callable[[Array, Any, Problem], Any]
+  steps: int
+  goal: Goal
+  backward_passes: int = 1
+  needs_radius: bool = True
+  targetable: bool = True
+  finished: Callable[[Any], Array] = lambda state: jnp.bool_(False)
+
+
+def unjudged(problem: Problem) -> Trial:
+  """The Trial that any other beats."""
+  infinity = jnp.float32(jnp.inf)
+  return Trial(problem.zero, infinity, jnp.bool_(False), infinity)

@@ -1,0 +1,105 @@
+"""What a run's folder holds, read once for tables, figures and page."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxadv import results
+from jaxadv.errors import InputError
+
+# what all rows of an honest comparison have in common
+_SHARED = {"config_hash": "config hash", "versions": "versions", "device": "device"}
+
+
+class Run(NamedTuple):
+  """A run's folder in memory."""
+
+  workdir: Path
+  rows: list[dict]
+  config: dict
+  facts: dict  # run.json
+  skipped: list[dict]  # file, reason
+
+  @property
+  def classes(self) -> list[str]:
+    """Class names in the model's order; of a run without them, those of the rows."""
+    named = {row[key] for row in self.rows for key in ("label", "new_label")}
+    return list(self.facts.get("classes") or sorted(named - {None}))
+
+
+def read_run(workdir: str | Path) -> Run:
+  """The run in a folder. InputError where it has no rows or a file cannot be read.
+
+  A run that was stopped early may lack config.json, run.json or skipped.csv: they read
+  as empty.
+  """
+  workdir = Path(workdir)
+  try:
+    rows = results.read(workdir)
+  except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    raise InputError(f"{workdir / 'rows'} cannot be read: {error}") from error
+  if not rows:
+    raise InputError(
+      f"{workdir} holds no rows (rows/part-*.parquet): give the workdir of a run that "
+      "attacked at least one clip."
+    )
+  config, facts = _json(workdir / "config.json"), _json(workdir / "run.json")
+  return Run(workdir, rows, config, facts, _skipped(workdir / "skipped.csv"))
+
+
+def _json(path: Path) -> dict:
+  if not path.is_file():
+    return {}
+  try:
+    values = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise InputError(f"{path} is not valid JSON: {error}") from error
+  if not isinstance(values, dict):
+    raise InputError(f"{path} holds a {type(values).__name__}: it must hold an object.")
+  return values
+
+
+def _skipped(path: Path) -> list[dict]:
+  if not path.is_file():
+    return []
+  with open(path, newline="", encoding="utf-8") as file:
+    read = list(csv.DictReader(file))
+  return [
+    {"file": row.get("file") or "", "reason": row.get("reason") or ""} for row in read
+  ]
+
+
+def flatten(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+  """Nested mapping -> (dotted key, printed value) pairs."""
+  pairs: list[tuple[str, str]] = []
+  for key, value in values.items():
+    if isinstance(value, Mapping):
+      pairs += flatten(value, f"{prefix}{key}.")
+    elif isinstance(value, list | tuple):
+      pairs.append((f"{prefix}{key}", ", ".join(map(str, value))))
+    else:
+      pairs.append((f"{prefix}{key}", "" if value is None else str(value)))
+  return pairs
+
+
+def run_facts(run: Run) -> list[tuple[str, str]]:
+  """run.json without the classes, and what the rows do not agree on."""
+  facts = {key: value for key, value in run.facts.items() if key != "classes"}
+  notes = facts.pop("notes", None) or {}
+  pairs = flatten(facts) + flatten(
+    notes if isinstance(notes, Mapping) else {"notes": notes}
+  )
+  pairs.append(("classes", str(len(run.classes))))
+  return pairs + _mixed(run.rows)
+
+
+def _mixed(rows: Iterable[dict]) -> list[tuple[str, str]]:
+  # a folder resumed elsewhere is legitimate, but the reader must be told
+  rows, found = list(rows), []
+  for field, said in _SHARED.items():
+    values = list(dict.fromkeys(row[field] for row in rows))
+    if len(values) > 1:
+      found.append((f"rows differ in {said}", "; ".join(map(str, values))))
+  return found

@@ -1,0 +1,91 @@
+"""Rows: one per example and attack. The only module that knows the file format.
+
+A run's folder holds `rows/part-NNNNNN.parquet`. Each `append` writes one new part
+under a temporary name and renames it, so a reader sees a part whole or not at all, and
+a run killed at any moment loses nothing that was appended. Rows of a finished example
+are never rewritten: a resumed run skips every (attack, id) that has a row.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_SCHEMA = pa.schema(
+  [
+    ("id", pa.int64()),  # of the example: folds into the random keys
+    ("attack", pa.string()),  # its name in the config
+    ("model", pa.string()),
+    ("file", pa.string()),
+    ("duration_s", pa.float32()),  # of the clip, without padding
+    ("label", pa.string()),  # ground truth
+    ("target", pa.string()),  # null: untargeted
+    ("clean_label", pa.string()),  # what the model says of the clean clip
+    ("new_label", pa.string()),  # what it says of the stored adversarial
+    ("clean_correct", pa.bool_()),
+    ("gt_conf", pa.float32()),  # P(label | clean)                P1 "GT"
+    ("new_conf", pa.float32()),  # P(new_label | adversarial)     P1 "New"
+    ("gt_new_conf", pa.float32()),  # P(label | adversarial)      P1 "GT-new"
+    ("snr_db", pa.float32()),  # inf: no perturbation
+    ("l2", pa.float32()),
+    ("linf", pa.float32()),
+    ("success_loop", pa.bool_()),  # as the attack loop saw it
+    ("success", pa.bool_()),  # judged again: float32, highest precision
+    ("success_pcm16", pa.bool_()),  # and again after a 16-bit PCM round trip
+    ("steps", pa.int32()),
+    ("forward_passes", pa.int32()),
+    ("backward_passes", pa.int32()),
+    ("seconds", pa.float32()),  # share of the device's time, compilation excluded
+    ("seed", pa.int64()),
+    ("config_hash", pa.string()),
+    ("versions", pa.string()),  # "jax 0.10.2, jaxlib ..., jaxadv ..."
+    ("device", pa.string()),
+    ("wav", pa.string()),  # path of the float32 WAV inside the run's folder
+    ("wav_pcm16", pa.string()),  # path of the 16-bit WAV
+    ("wav_clean", pa.string()),  # path of the clean clip as the victim heard it
+  ]
+)
+FIELDS: tuple[str, ...] = tuple(_SCHEMA.names)
+
+
+def append(folder: Path, rows: Iterable[Mapping]) -> None:
+  """Writes rows as one new part, atomically. OSError where the disk is full."""
+  rows = list(rows)
+  if not rows:
+    return
+  for row in rows:
+    if set(row) != set(FIELDS):
+      raise ValueError(f"row fields differ: {set(row) ^ set(FIELDS)}")
+  directory = Path(folder) / "rows"
+  directory.mkdir(exist_ok=True)
+  number = 1 + max(
+    (int(p.stem[5:]) for p in directory.glob("part-*.parquet")), default=0
+  )
+  path = directory / f"part-{number:06d}.parquet"
+  temporary = path.with_suffix(".tmp")
+  try:
+    with open(temporary, "wb") as file:
+      pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), file)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except OSError:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def read(folder: Path) -> list[dict]:
+  """All rows of a run as dicts, sorted by (attack as first seen, id)."""
+  parts = sorted((Path(folder) / "rows").glob("part-*.parquet"))
+  rows = [row for part in parts for row in pq.read_table(part).to_pylist()]
+  order = {name: n for n, name in enumerate(dict.fromkeys(r["attack"] for r in rows))}
+  return sorted(rows, key=lambda row: (order[row["attack"]], row["id"]))
+
+
+def finished(folder: Path) -> set[tuple[str, int]]:
+  """The (attack, id) pairs that have a row."""
+  parts = sorted((Path(folder) / "rows").glob("part-*.parquet"))
+  tables = [pq.read_table(part, columns=["attack", "id"]).to_pylist() for part in parts]
+  return {(row["attack"], row["id"]) for table in tables for row in table}

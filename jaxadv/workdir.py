@@ -1,0 +1,127 @@
+"""The folder of a run: claimed by one config, and by one process at a time."""
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxadv.errors import InputError
+
+_CONFIG = "config.json"
+# what a run may change between two starts: it decides how fast, not what
+RUNTIME_KEYS = ("runtime", "workdir")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+  """12 hex digits of what decides the rows: all keys but RUNTIME_KEYS."""
+  return hashlib.sha256(_text(config).encode()).hexdigest()[:12]
+
+
+def _decisive(config):
+  return {key: value for key, value in config.items() if key not in RUNTIME_KEYS}
+
+
+def _text(config):
+  return json.dumps(_decisive(config), sort_keys=True)
+
+
+def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
+  """Makes the folder, or takes up the run in it; locked until the process ends.
+
+  InputError where it can't be written, holds something else, holds a run of another
+  config (the keys that differ are named), or is in use.
+  """
+  folder = Path(folder)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+  except OSError as error:
+    raise InputError(
+      f"workdir {str(folder)!r} can't be written ({error.strerror}): give another one "
+      "with --config.workdir=DIR"
+    ) from error
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except OSError as error:
+    raise InputError(
+      f"workdir {str(folder)!r} is in use by another process: wait for it, or give "
+      "another one with --config.workdir=DIR"
+    ) from error
+  others = {p.name for p in folder.iterdir()} - {".lock"}
+  if (folder / _CONFIG).exists():
+    _compare(folder, config)
+  elif any(not name.endswith(".tmp") for name in others):
+    (folder / ".lock").unlink()
+    raise InputError(
+      f"workdir {str(folder)!r} is not empty and holds no run of jaxadv "
+      f"({sorted(others)[0]!r} is in it): give another one with --config.workdir=DIR"
+    )
+  else:
+    write_text(folder / _CONFIG, json.dumps(dict(config), indent=1))
+  return folder
+
+
+def _compare(folder, config):
+  old = _flatten(_decisive(json.loads((folder / _CONFIG).read_text())))
+  new = _flatten(_decisive(json.loads(json.dumps(dict(config)))))
+  differing = [key for key in old | new if old.get(key, ...) != new.get(key, ...)]
+  if differing:
+    key = differing[0]
+    more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    raise InputError(
+      f"workdir {str(folder)!r} holds a run of another config: {key} was "
+      f"{old.get(key)!r} and is {new.get(key)!r}{more}; give another workdir, or "
+      "delete this one"
+    )
+
+
+def _flatten(tree, prefix=""):
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      flat |= _flatten(value, f"{prefix}{key}.")
+    else:
+      flat[f"{prefix}{key}"] = value
+  return flat
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+  """Whole or not at all: under a temporary name, flushed to the disk, renamed."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(path.name + ".tmp")
+  try:
+    with open(temporary, "wb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except OSError:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def write_text(path: Path, content: str) -> None:
+  """As `write_bytes`, UTF-8."""
+  write_bytes(path, content.encode())
+
+
+def write_skipped(folder: Path, reasons: Mapping[str, str]) -> None:
+  """skipped.csv: file, reason; no file where nothing was skipped."""
+  if reasons:
+    table = io.StringIO()
+    csv.writer(table).writerows([("file", "reason"), *sorted(reasons.items())])
+    write_text(folder / "skipped.csv", table.getvalue())
+
+
+def read_skipped(folder: Path) -> dict[str, str]:
+  """file -> reason."""
+  path = folder / "skipped.csv"
+  if not path.exists():
+    return {}
+  with path.open(newline="", encoding="utf-8") as file:
+    return {row["file"]: row["reason"] for row in csv.DictReader(file)}
