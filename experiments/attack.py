@@ -65,7 +65,12 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
   if not names:
     raise InputError("the config lists no attacks: add one to `attacks`")
   target = bool(settings["targets"])
-  return {name: build.attack_plan(name, listed[name], target=target) for name in names}
+  plans = {name: build.attack_plan(name, listed[name], target=target) for name in names}
+  # a ConfigDict sorts its keys: as in ATTACKS, so that the cheap ones come first
+  methods = list(build.ATTACKS)
+  return dict(
+    sorted(plans.items(), key=lambda p: methods.index(listed[p[0]]["method"]))
+  )
 
 
 def write_run(folder, victim, shared, usages):

@@ -49,9 +49,21 @@ ATTACK_KEYS = {
   "attacks": dict,
   "runtime": _RUNTIME | {"lane_chunks": int, "chunk": int, "only": str},
 }
+BENCH_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "classes": int,
+  "lanes": int,
+  "repeats": int,
+  "model": TRAIN_KEYS["model"],
+  "attacks": dict,
+}
 _AT_LEAST = {  # smallest value of a number; the rest is checked where it is used
   "data.band_limit_hz": 0,
   "data.clips_per_class": 0,
+  "classes": 2,
+  "lanes": 1,
+  "repeats": 1,
   "model.width": 1 / 512,
   "model.bn_momentum": 0,
   "train.batch": 1,

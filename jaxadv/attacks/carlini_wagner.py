@@ -12,7 +12,8 @@ from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
 
 class CarliniWagnerState(NamedTuple):
   trial: Trial
-  modifier: Array  # [...], in the space of arctanh
+  origin: Array  # [...], arctanh of the clean input
+  modifier: Array  # [...], in the same space
   opt: Any
   c: Array
   lower: Array
@@ -51,25 +52,29 @@ def carlini_wagner(
   adam = optax.adam(learning_rate)
   patience = max(iterations // 10, 1)
 
-  def to_delta(problem, modifier):
-    low, high = problem.box
-    middle, half = (low + high) / 2, (high - low) / 2
-    # 0.999999: arctanh is finite at the box
-    origin = jnp.arctanh(0.999999 * (problem.example.x - middle) / half)
+  def to_delta(problem, origin, modifier):
+    half = (problem.box[1] - problem.box[0]) / 2
     # against the squashed origin, not x: exactly 0 where the modifier is
-    return problem.fit(half * (jnp.tanh(origin + modifier) - jnp.tanh(origin)))
+    delta = half * (jnp.tanh(origin + modifier) - jnp.tanh(origin))
+    # into a finite radius straight through: the projection has no gradient at 0
+    delta += jax.lax.stop_gradient(problem.project(delta) - delta)
+    # XLA on CPU would compute tanh again for every use of delta
+    return jax.lax.optimization_barrier(delta)
 
   def init(key, problem):
-    zero, number = problem.zero, jnp.float32
+    zero, number, (low, high) = problem.zero, jnp.float32, problem.box
+    # 0.999999: arctanh is finite at the box
+    centred = (problem.example.x - (low + high) / 2) / ((high - low) / 2)
+    origin = jnp.arctanh(0.999999 * centred)
     bounds = (number(c), number(0), number(_UNBOUNDED))
     counters = (jnp.int32(0), jnp.int32(0), jnp.bool_(False), number(jnp.inf))
     return CarliniWagnerState(
-      unjudged(problem), zero, adam.init(zero), *bounds, *counters
+      unjudged(problem), origin, zero, adam.init(zero), *bounds, *counters
     )
 
   def step(key, state, problem):
     def objective(modifier):
-      delta = to_delta(problem, modifier)
+      delta = to_delta(problem, state.origin, modifier)
       logits = problem.logits(delta)
       hinge = jnp.maximum(problem.margin(logits) + problem.objective.confidence, 0.0)
       value = jnp.sum(delta**2) + state.c * hinge

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxadv.core import STRONGEST, Array, Attack, Trial, unjudged
 
@@ -21,8 +22,9 @@ def white_noise() -> Attack:
 
   def init(key, problem):
     noise = jax.random.normal(key, problem.zero.shape) * problem.example.mask
-    scaled = noise * (problem.radius / problem.norm.size(noise))
-    return WhiteNoiseState(problem.project(scaled), unjudged(problem))
+    size = problem.norm.size(noise)
+    scale = problem.radius / jnp.where(size > 0, size, 1.0)
+    return WhiteNoiseState(problem.project(noise * scale), unjudged(problem))
 
   def step(key, state, problem):
     return state._replace(trial=problem.evaluate(state.candidate))

@@ -1,0 +1,141 @@
+"""What an attack step costs against the bare gradient: `python experiments/bench.py
+--config=configs/bench_limit.py`.
+
+In one process, interleaved, medians over repeats: the attack's compiled step on a full
+set of lanes, and the jitted value_and_grad of the same loss on the same batch. Machine
+and versions are printed, so that a number can be quoted.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxadv import build, cli, drive, engine, problem, record, workdir
+from jaxadv.core import Example
+from jaxadv.models.frontends import CHUNK_SAMPLES
+from jaxadv.report.tables import Table, to_markdown, to_text
+
+
+def main(config: ConfigDict) -> None:
+  settings = config.to_dict()
+  build.check(settings, build.BENCH_KEYS)
+  plans = {
+    name: build.attack_plan(name, entry, target=False)
+    for name, entry in settings["attacks"].items()
+  }
+  model = build.classifier(settings["model"], settings["classes"])
+  folder = workdir.claim(settings["workdir"], settings)
+  table = compare(model, plans, settings)
+  workdir.write_text(folder / "bench.md", to_markdown(table))
+  print(to_text(table))
+
+
+def compare(model, plans: Mapping[str, build.AttackPlan], settings) -> Table:
+  """One row per attack: milliseconds per clip of a step and of the bare gradient."""
+  devices = jax.local_devices()[:1]
+  key = jax.random.key(settings["seed"])
+  batch = random_batch(settings["lanes"], settings["classes"], settings["seed"])
+  one = jax.tree.map(lambda leaf: leaf[0], batch)
+  variables, key = engine.replicate((model.init(key, one.x), key), devices)
+  first = next(iter(plans.values()))
+  timed = {"bare gradient": bare_gradient(model, first.objective, variables, batch)}
+  compiled = {"bare gradient": 0.0}
+  for name, plan in plans.items():
+    timed[name], compiled[name] = attack_step(
+      model, plan, variables, key, batch, one, devices
+    )
+  medians = interleaved(timed, settings["repeats"])
+  bare = medians["bare gradient"] / settings["lanes"]
+  rows = []
+  for name, seconds in medians.items():
+    passes = plans[name].attack.backward_passes if name in plans else 1
+    each = seconds / settings["lanes"]
+    cells = (f"{1e3 * each:.2f}", str(passes), f"{each / bare:.2f}")
+    rows.append((name, *cells, f"{compiled[name]:.1f}"))
+  return Table(
+    f"Cost of a step, {settings['lanes']} clips of {CHUNK_SAMPLES} samples",
+    ("step", "ms per clip", "backward passes", "times the gradient", "compile s"),
+    rows,
+    f"{machine()}; {record.versions()}; medians of {settings['repeats']}, interleaved",
+  )
+
+
+def random_batch(lanes: int, classes: int, seed: int) -> Example:
+  rng = np.random.default_rng(seed)
+  x = rng.normal(0, 0.1, (lanes, CHUNK_SAMPLES)).clip(-1, 1).astype(np.float32)
+  label = rng.integers(0, classes, lanes).astype(np.int32)
+  ids = np.arange(lanes, dtype=np.int32)
+  return Example(ids, x, np.ones_like(x), label, np.full(lanes, -1, np.int32))
+
+
+def bare_gradient(model, objective, variables, batch: Example) -> Callable[[], Any]:
+  """The gradient of the summed loss of a batch: what nothing can beat."""
+
+  def loss(x, variables):
+    logits = jax.vmap(lambda one: model.apply(variables, one))(x)
+    return jax.vmap(objective.loss)(logits, batch.label, batch.target).sum()
+
+  function = jax.jit(jax.value_and_grad(loss))
+  x = jnp.asarray(batch.x)
+  return lambda: function(x, variables)
+
+
+def attack_step(model, plan, variables, key, batch, one, devices):
+  """(function that takes one step of all lanes, seconds to compile)."""
+
+  def logits(variables, x):
+    return model.apply(variables, x)
+
+  driver = drive.driver(
+    plan.attack, problem.bind(logits, plan.threat, plan.objective), _NEVER_ENOUGH
+  )
+  compiled = engine.compile_lanes(
+    driver,
+    variables,
+    key,
+    one,
+    lanes=len(batch.id),
+    chunk=1,
+    devices=devices,
+  )
+  held = jax.tree.map(lambda leaf: leaf[None], batch)
+  lane = compiled.start(variables, key, held)
+
+  def step():
+    nonlocal lane
+    lane = compiled.advance(variables, key, lane, held)
+    return lane.done
+
+  return step, compiled.seconds
+
+
+_NEVER_ENOUGH = build.GOALS["strongest"]
+
+
+def interleaved(timed: Mapping[str, Callable[[], Any]], repeats: int):
+  """Median seconds of each, taken in turn, after a warm-up."""
+  seconds: dict[str, list[float]] = {name: [] for name in timed}
+  for function in timed.values():
+    jax.block_until_ready(function())
+  for _ in range(repeats):
+    for name, function in timed.items():
+      began = time.perf_counter()
+      jax.block_until_ready(function())
+      seconds[name].append(time.perf_counter() - began)
+  return {name: float(np.median(some)) for name, some in seconds.items()}
+
+
+def machine() -> str:
+  device = jax.local_devices()[0]
+  return f"{device.device_kind} ({os.cpu_count()} cores, {platform.machine()})"
+
+
+if __name__ == "__main__":
+  cli.run(main)
