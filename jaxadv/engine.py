@@ -147,6 +147,8 @@ def run(
   ids = held.id.copy()
   spent, seconds, looks = np.zeros(shape), 0.0, 0
   lane = compiled.start(params, key, held)
+  # placed once: host arrays would be copied again at every step until the first refill
+  held = jax.device_put(held, lane.done.sharding)
   while (ids >= 0).any():
     began = time.perf_counter()
     lane = compiled.advance(params, key, lane, held)

@@ -1,0 +1,304 @@
+"""Every attack in ATTACKS against every rule that drivers and users rely on."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from small_victims import QUICK, SIZE, Curved, Linear, curved, examples, linear, solver
+
+from jaxadv import core, drive, engine, losses, problem
+from jaxadv.attacks import ATTACKS
+from jaxadv.norms import NORMS
+
+BOX = (-1.0, 1.0)
+INF = float("inf")
+
+
+class Row(NamedTuple):
+  """One attack as the table tries it. goal "": the attack's own."""
+
+  method: str
+  norm: str
+  radius: float
+  hyper: dict[str, Any]
+  goal: str = ""
+  random: bool = False
+
+  @property
+  def attack(self) -> core.Attack:
+    return ATTACKS[self.method](**self.hyper)
+
+  @property
+  def goal_name(self) -> str:
+    names = {id(goal): name for name, goal in core.GOALS.items()}
+    return self.goal or names[id(self.attack.goal)]
+
+  @property
+  def threat(self) -> problem.Threat:
+    return problem.Threat(NORMS[self.norm], self.radius, box=BOX)
+
+
+# radii and step sizes so large that box, mask and ball all bind and losses go up again
+TABLE = (
+  Row("white_noise", "l2", 1.5, {}, random=True),
+  Row("fgsm", "linf", 0.4, {}),
+  Row("pgd", "linf", 0.3, {"steps": 5}, random=True),
+  Row("pgd", "l2", 0.8, {"steps": 5, "step_size": 0.8}, "strongest", random=True),
+  Row("pgd", "l1", 1.5, {"steps": 5, "step_size": 0.7}, "smallest", random=True),
+  Row("deepfool", "l2", 0.7, {"steps": 6}),
+  Row(
+    "carlini_wagner",
+    "l2",
+    INF,
+    {"searches": 3, "iterations": 6, "learning_rate": 0.2, "c": 0.3},
+  ),
+  Row(
+    "carlini_wagner",
+    "l2",
+    0.5,
+    {"searches": 2, "iterations": 6, "learning_rate": 0.2, "c": 3.0},
+  ),
+)
+# one of each attack, for the rules in which norm and radius play no part
+ONE_EACH = tuple({row.method: row for row in reversed(TABLE)}.values())
+
+
+EACH_INDEX = pytest.mark.parametrize(
+  "index", range(len(TABLE)), ids=lambda at: f"{TABLE[at].method}-{TABLE[at].norm}"
+)
+EACH_ATTACK = pytest.mark.parametrize("row", ONE_EACH, ids=lambda row: row.method)
+
+
+@pytest.mark.parametrize("method", list(ATTACKS))
+def test_every_attack_is_in_the_table(method):
+  assert method in {row.method for row in TABLE}, f"give {method} a Row in TABLE"
+
+
+VICTIM = curved(0)
+N = VICTIM.hidden.shape[1]
+
+
+def clips(count: int = 9) -> core.Example:
+  """Clips that touch the box, a third of each out of bounds, the first one wrong."""
+  rng = np.random.default_rng(1)
+  x = rng.uniform(-1, 1, (count, N)).astype(np.float32)
+  x[:, 0], x[:, 1], x[:, 2] = 1.0, -1.0, 0.98
+  mask = np.arange(N)[None] % 3 != np.arange(count)[:, None] % 3
+  label = (Curved.logits(VICTIM, x.T)).argmax(0)
+  label[0] = (label[0] + 1) % 4
+  return examples(x, label, mask=mask)
+
+
+CLIPS = clips()
+
+
+def bind(row, logits_fn=Curved.logits):
+  return problem.bind(logits_fn, row.threat, losses.untargeted())
+
+
+def drive_by(row: Row) -> drive.Driver:
+  return drive.driver(row.attack, bind(row), core.GOALS.get(row.goal))
+
+
+@functools.cache
+def played(row_index: int):
+  """Lanes [steps + 1 more than needed, B] of advancing by hand, numpy."""
+  driver, key = drive_by(TABLE[row_index]), jax.random.key(0)
+  each = lambda f: jax.jit(f, compiler_options=QUICK)  # noqa: E731
+  start = each(jax.vmap(driver.start, (None, None, 0)))
+  advance = each(jax.vmap(driver.advance, (None, None, 0, 0)))
+  lanes = [start(tuple(VICTIM), key, CLIPS)]
+  while not np.asarray(lanes[-1].done).all():
+    lanes.append(advance(tuple(VICTIM), key, lanes[-1], CLIPS))
+  return jax.device_get(lanes)
+
+
+def pick(tree, at):
+  return jax.tree.map(lambda leaf: leaf[at], tree)
+
+
+def trials_of(lanes, at):
+  """The trials of example `at`, as they were judged."""
+  steps = lanes[-1].step[at]
+  return [pick(lane.state.trial, at) for lane in lanes[1 : steps + 1]]
+
+
+def by_hand(delta, at):
+  """loss and success of x + delta in float64."""
+  x, label = CLIPS.x[at].astype(np.float64), CLIPS.label[at]
+  logits = np.float64(VICTIM.readout) @ np.tanh(np.float64(VICTIM.hidden) @ (x + delta))
+  log_probs = logits - np.log(np.exp(logits).sum())
+  return log_probs[label], logits[label] - np.delete(logits, label).max()
+
+
+@EACH_INDEX
+def test_every_trial_is_inside_ball_box_and_mask(index):
+  row, lanes = TABLE[index], played(index)
+  moved = 0
+  for at in range(len(CLIPS.x)):
+    for trial in [*trials_of(lanes, at), pick(lanes[-1].best, at)]:
+      delta = trial.delta.astype(np.float64)
+      assert np.isfinite(delta).all()
+      assert (delta[CLIPS.mask[at] == 0] == 0).all()
+      assert np.abs(CLIPS.x[at] + delta).max() <= 1 + 1e-6
+      assert SIZE[row.norm](delta) <= row.radius * (1 + 1e-5)
+      moved += np.abs(delta).max() > 1e-3
+  assert moved >= len(CLIPS.x)
+
+
+@EACH_INDEX
+def test_every_trial_says_what_the_victim_says(index):
+  lanes = played(index)
+  for at in range(len(CLIPS.x)):
+    for trial in trials_of(lanes, at):
+      loss, margin = by_hand(trial.delta, at)
+      np.testing.assert_allclose(trial.loss, loss, 1e-4, 1e-5)
+      if abs(margin) > 1e-4:
+        assert trial.success == (margin < 0)
+      size = SIZE[TABLE[index].norm](trial.delta.astype(np.float64))
+      np.testing.assert_allclose(trial.size, size, 1e-5, 1e-6)
+
+
+@EACH_INDEX
+def test_the_best_trial_is_kept_and_the_attack_ends_when_it_should(index):
+  row, lanes = TABLE[index], played(index)
+  for at in range(len(CLIPS.x)):
+    trials = trials_of(lanes, at)
+
+    def rank(trial):  # lower is better
+      smallest = row.goal_name == "smallest" and trial.success
+      return not trial.success, trial.size if smallest else trial.loss
+
+    best = pick(lanes[-1].best, at)
+    assert rank(best) == min(map(rank, trials))
+    assert any(np.array_equal(best.delta, t.delta) for t in trials)
+    won = [t.success for t in trials]
+    if row.goal_name == "first_success" and any(won):
+      assert won.index(True) == len(trials) - 1
+    elif row.method != "carlini_wagner":  # may abort early
+      assert len(trials) == row.attack.steps
+    assert len(trials) <= row.attack.steps
+
+
+@EACH_INDEX
+def test_the_attack_does_something(index):
+  """At least half of the clips end with a lower loss than they began with."""
+  best = played(index)[-1].best
+  clean = [by_hand(0.0, at)[0] for at in range(len(CLIPS.x))]
+  assert (best.loss < np.array(clean) - 0.01).mean() >= 0.5
+
+
+@EACH_ATTACK
+def test_engine_gives_what_advancing_by_hand_gives(row):
+  """Whatever the lanes, devices, chunk and order."""
+  lanes = played(TABLE.index(row))[-1]
+  driver, devices = drive_by(row), jax.devices()[:2]
+  params, key = engine.replicate((tuple(VICTIM), jax.random.key(0)), devices)
+  stack = [pick(CLIPS, at) for at in range(len(CLIPS.x))]
+  compiled = engine.compile_lanes(
+    driver, params, key, stack[0], lanes=2, chunk=3, devices=devices
+  )
+  outcomes = {
+    outcome.id: outcome
+    for look in engine.run(compiled, params, key, reversed(stack))
+    for outcome in look.outcomes
+  }
+  assert sorted(outcomes) == list(range(len(stack)))
+  for at, outcome in outcomes.items():
+    assert outcome.steps == lanes.step[at]
+    assert outcome.best.success == lanes.best.success[at]
+    np.testing.assert_allclose(outcome.best.delta, lanes.best.delta[at], atol=2e-5)
+    np.testing.assert_allclose(outcome.best.loss, lanes.best.loss[at], atol=1e-4)
+
+
+@functools.cache
+def strongest(index: int):
+  """The row's attack under a goal by which it runs all its steps."""
+  row = TABLE[index]
+  return solver(row.attack, row.threat, Curved, goal=core.STRONGEST)
+
+
+@EACH_INDEX
+def test_same_seed_same_result_and_random_attacks_differ_by_seed_and_clip(index):
+  # a victim without gradient: what is left is the attack's own randomness
+  still = Curved(VICTIM.readout, 0 * VICTIM.hidden)
+  same = CLIPS._replace(x=0 * CLIPS.x, mask=1 + 0 * CLIPS.mask, label=0 * CLIPS.label)
+  first, again, other = (
+    strongest(index)(still, same, seed).best.delta for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert np.array_equal(first, other) != TABLE[index].random
+  assert np.array_equal(first[1], first[2]) != TABLE[index].random
+
+
+@EACH_ATTACK
+def test_a_step_is_one_forward_pass_and_init_none(row):
+  """Counted as they run, not as they are traced: a loop or a vmap would count."""
+  calls = {"forward": 0, "backward": 0}
+
+  def count(which, each=None):
+    # `each` makes a vmap call back once for every element
+    def add(_):
+      calls[which] += 1
+
+    jax.debug.callback(add, each)
+
+  @jax.custom_vjp
+  def counted(x):
+    count("forward", x)
+    return Curved.logits(VICTIM, x)
+
+  def backward(x, grad):
+    count("backward", grad)
+    return jax.vjp(lambda x: Curved.logits(VICTIM, x), x)[1](grad)
+
+  counted.defvjp(lambda x: (counted(x), x), backward)
+  attack, key = row.attack, jax.random.key(0)
+  example = pick(CLIPS, 1)
+  bound = bind(row, lambda params, x: counted(x))(None, key, example)
+  init = jax.jit(lambda: attack.init(key, bound), compiler_options=QUICK)
+  take = jax.jit(lambda state: attack.step(key, state, bound), compiler_options=QUICK)
+  state = init()
+  jax.effects_barrier()
+  assert calls == {"forward": 0, "backward": 0}
+  for step in (1, 2):
+    state = take(state)
+    jax.effects_barrier()
+    # a victim of fewer classes than DeepFool would try costs fewer passes
+    passes = min(attack.backward_passes, len(VICTIM.readout) - 1)
+    assert calls == {"forward": step, "backward": step * passes}
+
+
+SATURATED = Curved(1e4 * VICTIM.readout, VICTIM.hidden)
+FLAT = Curved(VICTIM.readout, 0 * VICTIM.hidden)
+SILENT = CLIPS._replace(x=0 * CLIPS.x)
+UNWRITABLE = CLIPS._replace(mask=0 * CLIPS.mask)
+
+
+@EACH_INDEX
+def test_finite_on_silence_on_saturation_and_without_gradient(index):
+  run, radius = strongest(index), TABLE[index].radius
+  for victim, stack, budget, moves in (
+    (VICTIM, SILENT, radius, True),
+    (VICTIM, SILENT, 0.0, False),  # what a budget in dB of SNR gives to silence
+    (VICTIM, UNWRITABLE, radius, False),
+    (SATURATED, CLIPS, radius, True),
+    (FLAT, CLIPS, radius, TABLE[index].random),
+  ):
+    best = run(victim, stack, radius=budget).best
+    for leaf in (best.delta, best.loss, best.size):
+      assert np.isfinite(leaf).all()
+    assert moves or (best.delta == 0).all()
+
+
+@pytest.mark.parametrize("method", ["deepfool", "carlini_wagner"])
+def test_what_is_wrong_already_needs_no_perturbation(method):
+  victim = linear(2, 4, N)
+  x = np.random.default_rng(3).uniform(-0.5, 0.5, (8, N)).astype(np.float32)
+  said = (x @ victim.weights.T + victim.offset).argmax(1)
+  attack, threat = ATTACKS[method](), problem.Threat(NORMS["l2"])
+  lanes = solver(attack, threat, Linear)(victim, examples(x, (said + 1) % 4))
+  assert lanes.best.success.all()
+  assert (lanes.best.delta == 0).all() and (lanes.best.size == 0).all()

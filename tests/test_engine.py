@@ -1,0 +1,161 @@
+"""The engine against `solve`: every example once, lazily, on any lanes and devices."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from small_victims import Curved, curved, examples, solver
+
+from jaxadv import attacks, drive, engine, losses, problem
+from jaxadv.norms import L2
+
+VICTIM = curved(3)
+ATTACK = attacks.pgd(steps=9, step_size=0.1)
+THREAT = problem.Threat(L2, 0.6)
+COUNT = 11
+KEY = jax.random.key(5)
+
+
+def stack():
+  rng = np.random.default_rng(4)
+  x = rng.uniform(-0.5, 0.5, (COUNT, VICTIM.hidden.shape[1])).astype(np.float32)
+  return examples(x, Curved.logits(VICTIM, x.T).argmax(0))
+
+
+STACK = stack()
+EXAMPLES = [jax.tree.map(lambda v, at=at: v[at], STACK) for at in range(COUNT)]
+
+
+@functools.cache
+def oracle():
+  return solver(ATTACK, THREAT, Curved)(VICTIM, STACK, seed=5)
+
+
+@functools.cache
+def compiled(devices: int, lanes: int, chunk: int):
+  """Compiled, params, key."""
+  driver = drive.driver(
+    ATTACK, problem.bind(Curved.logits, THREAT, losses.untargeted())
+  )
+  held = jax.devices()[:devices]
+  placed = engine.replicate((tuple(VICTIM), KEY), held)
+  program = engine.compile_lanes(
+    driver, *placed, EXAMPLES[0], lanes=lanes, chunk=chunk, devices=held
+  )
+  return program, *placed
+
+
+SHAPES = pytest.mark.parametrize(
+  "devices, lanes, chunk",
+  [
+    (1, 4, 1),
+    (3, 1, 4),
+    (4, 5, 2),  # more lanes than examples
+  ],
+)
+
+
+@SHAPES
+def test_rows_are_those_of_solve(devices, lanes, chunk):
+  expected = oracle()
+  # of any use only where examples take different numbers of steps
+  assert len(set(expected.step)) > 2 and 0 < expected.best.success.sum() < COUNT
+  looks = list(engine.run(*compiled(devices, lanes, chunk), iter(EXAMPLES)))
+  outcomes = [outcome for look in looks for outcome in look.outcomes]
+  assert sorted(outcome.id for outcome in outcomes) == list(range(COUNT))
+  for outcome in outcomes:
+    at = outcome.id
+    assert outcome.steps == expected.step[at]
+    assert outcome.best.success == expected.best.success[at]
+    np.testing.assert_allclose(outcome.best.delta, expected.best.delta[at], atol=1e-5)
+    np.testing.assert_allclose(outcome.best.loss, expected.best.loss[at], atol=1e-5)
+    np.testing.assert_allclose(outcome.best.size, expected.best.size[at], atol=1e-5)
+
+
+@SHAPES
+def test_the_lane_steps_cover_the_useful_ones(devices, lanes, chunk):
+  looks = list(engine.run(*compiled(devices, lanes, chunk), iter(EXAMPLES)))
+  useful = sum(outcome.steps for look in looks for outcome in look.outcomes)
+  computed = sum(look.lane_steps for look in looks)
+  assert useful == oracle().step.sum()
+  assert useful <= computed
+  assert all(look.lane_steps % (devices * lanes * chunk) == 0 for look in looks)
+  if devices * lanes * chunk == 4:
+    # a refill at every look leaves only the last examples' lanes idle
+    assert computed - useful <= 3 * (ATTACK.steps + 1)
+  seconds = sum(outcome.seconds for look in looks for outcome in look.outcomes)
+  # the device's time is shared out among the examples, none of it twice
+  np.testing.assert_allclose(seconds, sum(look.seconds for look in looks), rtol=1e-6)
+
+
+def test_examples_are_read_only_as_lanes_become_free():
+  drawn = 0
+
+  def count():
+    nonlocal drawn
+    for example in EXAMPLES:
+      drawn += 1
+      yield example
+
+  ended, total = 0, 4
+  for look in engine.run(*compiled(1, 4, 1), count()):
+    ended += len(look.outcomes)
+    assert drawn <= total + ended
+  assert ended == drawn == COUNT
+
+
+def test_no_examples_no_looks():
+  assert list(engine.run(*compiled(1, 4, 1), iter([]))) == []
+
+
+def test_a_run_can_be_repeated_on_the_same_program():
+  """Donated buffers belong to the lanes, not to the examples of the caller."""
+  before = [example.x.copy() for example in EXAMPLES]
+  runs = [list(engine.run(*compiled(1, 4, 1), iter(EXAMPLES))) for _ in range(2)]
+  first, second = (
+    {o.id: o.best.delta for look in looks for o in look.outcomes} for looks in runs
+  )
+  for at in range(COUNT):
+    np.testing.assert_array_equal(first[at], second[at])
+    np.testing.assert_array_equal(EXAMPLES[at].x, before[at])
+
+
+def test_examples_are_on_the_devices_before_the_first_step():
+  """Host arrays would be copied to the devices at every step."""
+  program, *placed = compiled(4, 5, 2)
+  seen = []
+
+  def advance(*arguments):
+    for leaf in jax.tree.leaves(arguments):
+      seen.append(isinstance(leaf, jax.Array) and len(leaf.devices()) == 4)
+    return program.advance(*arguments)
+
+  list(engine.run(program._replace(advance=advance), *placed, iter(EXAMPLES)))
+  assert seen and all(seen)
+
+
+def test_devices_do_not_talk_to_each_other():
+  program = compiled(4, 5, 2)[0]
+  for part in (program.start, program.advance, program.refill):
+    text = part.as_text()
+    assert "num_partitions=4" in text or "replica_count=4" in text
+    for collective in ("all-reduce", "all-gather", "collective-", "all-to-all"):
+      assert collective not in text
+  # the words to look for, in a program that does talk
+  talking = jax.pmap(lambda x: jax.lax.psum(x, "i"), "i", devices=jax.devices()[:4])
+  assert "all-reduce" in talking.lower(np.ones(4)).compile().as_text()
+
+
+def test_replicate_places_one_whole_copy_on_each_device():
+  devices = jax.devices()[:3]
+  tree = {"a": np.arange(6.0, dtype=np.float32), "key": jax.random.key(0)}
+  placed = engine.replicate(tree, devices)
+  assert placed["a"].devices() == set(devices)
+  for shard in placed["a"].addressable_shards:
+    np.testing.assert_array_equal(shard.data, tree["a"])
+  assert placed["key"].devices() == set(devices)
+
+
+def test_one_step_a_look_on_cpu():
+  assert engine.default_chunk(jax.devices()) == 1

@@ -1,0 +1,58 @@
+"""Box, mask, ball and budgets of a Problem, against numpy."""
+
+import jax
+import numpy as np
+import pytest
+from small_victims import SIZE, Curved, curved, examples
+
+from jaxadv import losses, problem
+from jaxadv.norms import NORMS
+
+RNG = np.random.default_rng(0)
+N = 12
+X = RNG.uniform(-1, 1, N).astype(np.float32)
+MASK = np.arange(N) % 3 > 0
+DELTA = RNG.normal(size=N).astype(np.float32)
+VICTIM = curved(1)
+
+
+def bound(norm="l2", radius=float("inf"), budget="absolute", box=(-1.0, 1.0)):
+  example = jax.tree.map(lambda v: v[0], examples(X[None], 0, mask=MASK))
+  threat = problem.Threat(NORMS[norm], radius, budget, box)
+  return problem.bind(Curved.logits, threat, losses.untargeted())(
+    tuple(VICTIM), None, example
+  )
+
+
+@pytest.mark.parametrize("box", [(-1.0, 1.0), (-2.0, 1.5)])
+def test_fit_is_the_nearest_perturbation_inside_mask_and_box(box):
+  nearest = np.clip(DELTA, box[0] - X, box[1] - X) * MASK
+  np.testing.assert_allclose(bound(box=box).fit(DELTA), nearest, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_project_is_inside_ball_box_and_mask(norm):
+  outside = 2 * DELTA * MASK + 1e-3  # a little of it beyond the mask too
+  delta = np.asarray(bound(norm, 0.5).project(outside), np.float64)
+  assert 0.05 < SIZE[norm](delta) <= 0.5 * (1 + 1e-5)
+  assert np.abs(X + delta).max() <= 1 + 1e-6 and (delta[~MASK] == 0).all()
+
+
+def test_logits_are_of_the_masked_perturbation_and_so_is_the_gradient():
+  said = bound().logits(DELTA)
+  expected = Curved.logits(VICTIM, np.float64(X) + DELTA * MASK)
+  np.testing.assert_allclose(said, expected, rtol=1e-4, atol=1e-5)
+  _, grad = bound().evaluate_with_grad(0.1 * DELTA)
+  assert (np.asarray(grad)[~MASK] == 0).all() and (np.asarray(grad)[MASK] != 0).all()
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_budgets(norm):
+  exact = X.astype(np.float64)
+  relative = bound(norm, 0.3, "relative").radius
+  np.testing.assert_allclose(relative, 0.3 * SIZE[norm](exact * MASK), rtol=1e-5)
+  assert bound(norm, 0.3).radius == np.float32(0.3)
+  # 20 dB is a tenth of the amplitude; a corner of the linf ball has |mask| of it
+  corner = np.sqrt(MASK.sum()) if norm == "linf" else 1
+  quiet = bound(norm, 20.0, "snr_db").radius
+  np.testing.assert_allclose(quiet, 0.1 * SIZE["l2"](exact) / corner, rtol=1e-5)
