@@ -1,5 +1,9 @@
 """VGG13 at full width on FSDKaggle2018, as Iqbal et al. trained it (DCASE 2018 task 2).
 
+One difference: it trains on the frontend that it is attacked through (BUILD.md, "Which
+frontend to train on"). The original's own: --config.train.features=log_mel_train
+--config.data.remove_silence=True.
+
 python experiments/train.py --config=configs/fsdkaggle2018_vgg13.py \
   --config.data.root=DIR
 """
@@ -17,7 +21,7 @@ def get_config() -> ConfigDict:
         "vocabulary": "fsdkaggle2018",
         "verified_only": False,
         "band_limit_hz": 0,
-        "remove_silence": True,
+        "remove_silence": False,
       },
       "model": {
         "frontend": "log_mel_attack",
@@ -26,7 +30,7 @@ def get_config() -> ConfigDict:
         "bn_momentum": 0.99,
       },
       "train": {
-        "features": "log_mel_train",
+        "features": "log_mel_attack",
         "batch": 128,
         "epochs": 40,
         "learning_rate": 5e-4,

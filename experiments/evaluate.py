@@ -16,6 +16,7 @@ from tqdm import tqdm
 from jaxadv import build, cli, data, workdir
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
+from jaxadv.report import list_skipped
 from jaxadv.report.tables import Table, to_markdown, to_text
 from jaxadv.victim import Victim, load_victim
 
@@ -35,7 +36,8 @@ def main(config: ConfigDict) -> None:
     )
   tables = [accuracy(pairs, victim, len(skipped)), confusion(pairs, victim)]
   workdir.write_text(folder / "evaluation.md", "\n".join(map(to_markdown, tables)))
-  print("\n\n".join(map(to_text, tables)))
+  said = list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())])
+  print("\n\n".join([*map(to_text, tables), said]))
 
 
 def predictions(
@@ -59,6 +61,8 @@ def predictions(
       while batch := list(itertools.islice(loaded, size)):
         progress.update(len(batch))
         skipped |= {one.clip.file: one.skipped for one in batch if one.x is None}
+        for note in (f"{one.clip.file}: {note}" for one in batch for note in one.notes):
+          tqdm.write(note)
         xs = [one.x for one in batch if one.x is not None]
         if not xs:
           continue

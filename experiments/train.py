@@ -20,6 +20,7 @@ from jaxadv import build, cli, data, training, victim, workdir
 from jaxadv.errors import InputError
 from jaxadv.models import FRONTENDS, Classifier
 from jaxadv.models.frontends import SAMPLE_RATE_HZ
+from jaxadv.report import list_skipped
 from jaxadv.training import Chunks
 
 
@@ -70,15 +71,18 @@ def read_features(
     threads=settings["runtime"]["threads"],
     processes=settings["runtime"]["processes"],
   )
-  for clip, x, samples, _, reason in tqdm(loaded, "features", len(dataset.clips)):
+  for clip, x, samples, notes, reason in tqdm(loaded, "features", len(dataset.clips)):
     if x is None:
       skipped.append((clip.file, reason))
       continue
+    for note in notes:
+      tqdm.write(f"{clip.file}: {note}")
     segments = [x[:samples]]
     if settings["data"]["remove_silence"]:
       segments = data.remove_silence(x[:samples], SAMPLE_RATE_HZ)
     parts += [(features(segment), clip) for segment in segments]
   workdir.write_skipped(folder, dict(skipped))
+  print(list_skipped([f"{file}: {reason}" for file, reason in skipped]))
   if not parts:
     raise InputError(
       f"none of {len(dataset.clips)} clips can be used: see {folder}/skipped.csv"

@@ -1,6 +1,7 @@
 """Where names in a config become objects, and where configs are checked."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +60,7 @@ BENCH_KEYS = {
   "attacks": dict,
 }
 _AT_LEAST = {  # smallest value of a number; the rest is checked where it is used
+  "seed": 0,
   "data.band_limit_hz": 0,
   "data.clips_per_class": 0,
   "classes": 2,
@@ -80,6 +82,7 @@ _AT_LEAST = {  # smallest value of a number; the rest is checked where it is use
   "runtime.lane_chunks": 1,
   "runtime.chunk": 0,
 }
+_AT_MOST = {"seed": 2**31 - 1, "model.bn_momentum": 1}
 PRECISIONS = ("highest", "default")
 
 
@@ -111,6 +114,11 @@ def _check_value(name, value, kind):
   smallest = _AT_LEAST.get(name)
   if smallest is not None and not value >= smallest:
     raise InputError(f"{name} is {value!r}: give at least {smallest}")
+  largest = _AT_MOST.get(name)
+  if largest is not None and not value <= largest:
+    raise InputError(f"{name} is {value!r}: give at most {largest}")
+  if name == "precision" and value not in PRECISIONS:
+    raise InputError(f"precision is {value!r}: choose from {', '.join(PRECISIONS)}")
 
 
 def _lookup(table: Mapping[str, Any], name: str, key: str) -> Any:
@@ -213,6 +221,8 @@ def _check_radius(radius, budget, attack, key):
       raise InputError(f"the config lacks {key}radius: an SNR in dB for budget snr_db")
     return
   _check_value(key + "radius", radius, float)
+  if not math.isfinite(radius):
+    raise InputError(f"{key}radius is {radius!r}: give a finite number")
   if budget != "snr_db" and not radius > 0:
     raise InputError(f"{key}radius is {radius!r}: give more than 0")
 

@@ -28,9 +28,25 @@ def run(main: Callable[[ConfigDict], None]) -> None:
         )
       if flag.value is None:
         raise InputError("no config: give --config=configs/NAME.py")
+      flag.value.keys()  # raises what the config file raised
+      if not isinstance(flag.value, ConfigDict):
+        kind = type(flag.value).__name__
+        raise InputError(f"get_config() returned a {kind}: return a ConfigDict")
       return rest
-    except Exception as error:  # a config file is code: it may raise anything
+    except (InputError, flags.Error) as error:
       _stop(error, 2)
+    except Exception as error:  # a config file is code: it may raise anything
+      given = [a for a in arguments if a.startswith("--config")]
+      if isinstance(error, OSError) and "No such file" in str(error):
+        _stop(f"{given[0]}: there is no such file; the configs are in configs/", 2)
+      if isinstance(error, AttributeError | KeyError):
+        name = str(error).strip("\"' ")
+        unknown = [a for a in given if name and name in a.partition("=")[0]]
+        if unknown:
+          _stop(
+            f"{unknown[0]} names no key of the config: see the file for its keys", 2
+          )
+      _stop(f"{' '.join(given)} failed ({type(error).__name__}: {error})", 2)
 
   def guarded(arguments):
     del arguments

@@ -52,6 +52,7 @@ def load_victim(path: str) -> Victim:
     raise InputError(
       f"{path}/victim.json is damaged ({error}): train the victim again"
     ) from error
+  build.check({"model": spec}, {"model": build.TRAIN_KEYS["model"]})
   model = build.classifier(spec, len(classes))
   expected = jax.eval_shape(
     model.init, jax.random.key(0), jnp.zeros(CHUNK_SAMPLES, jnp.float32)

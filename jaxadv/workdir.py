@@ -47,11 +47,20 @@ def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
     ) from error
   try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except OSError as error:
+    _take_up(folder, config)
+  except BlockingIOError as error:
+    os.close(lock)
     raise InputError(
       f"workdir {str(folder)!r} is in use by another process: wait for it, or give "
       "another one with --config.workdir=DIR"
     ) from error
+  except BaseException:
+    os.close(lock)
+    raise
+  return folder
+
+
+def _take_up(folder, config):
   others = {p.name for p in folder.iterdir()} - {".lock"}
   if (folder / _CONFIG).exists():
     _compare(folder, config)
@@ -63,7 +72,6 @@ def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
     )
   else:
     write_text(folder / _CONFIG, json.dumps(dict(config), indent=1))
-  return folder
 
 
 def _compare(folder, config):

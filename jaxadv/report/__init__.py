@@ -25,10 +25,11 @@ def write_report(workdir: str | Path) -> str:
   written = [*(to_markdown(table) for table in made.values()), skipped, "", items, ""]
   (run.workdir / "summary.md").write_text("\n".join(written), encoding="utf-8")
   printed = [to_text(made[stem]) for stem in ("table_2", "table_3", "judgements")]
-  return "\n\n".join([*printed, _skipped(lines), f"Page: {_shown(run.workdir)}"])
+  return "\n\n".join([*printed, list_skipped(lines), f"Page: {_shown(run.workdir)}"])
 
 
-def _skipped(lines: list[str]) -> str:
+def list_skipped(lines: list[str]) -> str:
+  """For the terminal: how many files were skipped, and "file: reason" of some."""
   shown = [f"  {line}" for line in lines[:_MOST_SKIPPED]]
   more = len(lines) - len(shown)
   rest = [f"  and {more} more: see skipped.csv"] if more else []

@@ -1,0 +1,62 @@
+"""The main job on FSDKaggle2018, for a GPU host: 6 verified training clips a class.
+
+python experiments/train.py --config=configs/fsdkaggle2018_vgg13.py \
+  --config.data.root=DIR
+python experiments/attack.py --config=configs/fsdkaggle2018.py --config.data.root=DIR
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      "workdir": "runs/fsdkaggle2018",
+      "seed": 0,
+      "victim": "runs/fsdkaggle2018_vgg13",
+      "data": {
+        "root": "FSDKaggle2018",
+        "split": "train",
+        "vocabulary": "fsdkaggle2018",
+        "verified_only": True,
+        "band_limit_hz": 0,  # 22050: as the original experiment loaded its clips
+        "clips_per_class": 6,
+        "classes": "",
+      },
+      "targets": "",
+      "precision": "default",
+      "attacks": {
+        "white_noise": {
+          "method": "white_noise",
+          "norm": "l2",
+          "radius": 20.0,
+          "budget": "snr_db",
+        },
+        "fgsm": {"method": "fgsm", "norm": "l2", "radius": 20.0, "budget": "snr_db"},
+        "pgd": {
+          "method": "pgd",
+          "norm": "linf",
+          "radius": 40.0,
+          "budget": "snr_db",
+          "steps": 40,
+          "goal": "strongest",
+        },
+        "deepfool": {"method": "deepfool", "norm": "l2"},
+        "carlini_wagner": {
+          "method": "carlini_wagner",
+          "norm": "l2",
+          "searches": 5,
+          "iterations": 200,
+          "learning_rate": 1e-5,
+          "c": 1e-3,
+        },
+      },
+      "runtime": {
+        "threads": 8,
+        "processes": 0,
+        "lane_chunks": 256,
+        "chunk": 0,
+        "only": "",
+      },
+    }
+  )

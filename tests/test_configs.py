@@ -1,0 +1,76 @@
+"""Every config in configs/, and the example in the README."""
+
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from jaxadv import build
+
+REPO = Path(__file__).parents[1]
+CONFIGS = sorted((REPO / "configs").glob("*.py"))
+README = REPO / "README.md"
+
+
+def load(path: Path):
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def script_of(module) -> Path:
+  """The experiment that a config's docstring says it is for: the last it names."""
+  scripts = re.findall(r"experiments/\w+\.py", inspect.getdoc(module) or "")
+  return REPO / scripts[-1]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config(path):
+  module = load(path)
+  config = module.get_config()
+  assert isinstance(config, ConfigDict)
+  settings = config.to_dict()
+  script = script_of(module)
+  assert script.is_file()
+  build.check(settings, getattr(build, f"{script.stem.upper()}_KEYS"))
+  if "model" in settings:
+    assert build.classifier(settings["model"], 41).network.classes == 41
+  for name, entry in settings.get("attacks", {}).items():
+    plan = build.attack_plan(name, entry, target=bool(settings.get("targets")))
+    assert plan.attack.steps >= 1
+  # the command in its docstring is about this very file
+  assert f"configs/{path.name}" in inspect.getdoc(module)
+
+
+def test_the_experiments_of_the_quickstart_fit_together():
+  settings = {path.stem: load(path).get_config().to_dict() for path in CONFIGS}
+  trained = settings["bundled_vgg13"]["workdir"]
+  for name in ("quickstart", "evaluate"):
+    assert settings[name]["victim"] == trained
+    assert settings[name]["data"]["root"] == settings["bundled_vgg13"]["data"]["root"]
+    # attacked are clips that the victim was not trained on
+    assert settings[name]["data"]["split"] == "test"
+  # none can run into another's folder
+  assert len({one["workdir"] for one in settings.values()}) == len(settings)
+
+
+def test_the_readmes_python_example_runs(tmp_path):
+  if not README.exists():
+    pytest.skip("there is no README.md yet")
+  blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.S | re.M)
+  assert blocks, "README.md has no ```python block"
+  for n, block in enumerate(blocks):
+    script = tmp_path / f"example{n}.py"
+    script.write_text(block)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+      command, cwd=REPO, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
