@@ -24,7 +24,8 @@ def get_config() -> ConfigDict:
         "classes": "",
       },
       "targets": "",
-      "precision": "default",
+      # minimum-norm attacks stop at tiny margins, which TF32 would decide by rounding
+      "precision": "highest",
       "attacks": {
         "white_noise": {
           "method": "white_noise",

@@ -27,6 +27,11 @@ def main(config: ConfigDict) -> None:
   victim = load_victim(settings["victim"])
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
   buckets = attack_run.choose_jobs(dataset, settings)
+  # a path may come to hold other weights or clips: rows must not be mixed
+  settings["found"] = {
+    "victim_weights": victim.digest,
+    "clips": attack_run.jobs_digest(buckets),
+  }
   folder = workdir.claim(settings["workdir"], settings)
   logits, device = judge(victim.logits), jax.devices()[0].device_kind
   shared = {

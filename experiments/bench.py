@@ -102,11 +102,12 @@ def attack_step(model, plan, variables, key, batch, one, devices):
     key,
     one,
     lanes=len(batch.id),
-    chunk=1,
+    chunk=1,  # one step is what is timed
     devices=devices,
   )
   held = jax.tree.map(lambda leaf: leaf[None], batch)
   lane = compiled.start(variables, key, held)
+  held = jax.device_put(held, lane.done.sharding)
 
   def step():
     nonlocal lane

@@ -73,6 +73,7 @@ def predictions(
 
 
 def accuracy(pairs: list[tuple[int, int]], victim: Victim, skipped: int) -> Table:
+  """One row: how many of the (label, predicted label) pairs agree."""
   right = sum(label == predicted for label, predicted in pairs)
   return Table(
     "Accuracy",
@@ -92,6 +93,7 @@ def accuracy(pairs: list[tuple[int, int]], victim: Victim, skipped: int) -> Tabl
 
 
 def confusion(pairs: list[tuple[int, int]], victim: Victim) -> Table:
+  """True classes as rows, predicted ones as columns, recall at the end."""
   names = victim.classes
   counts = confusion_matrix(*zip(*pairs, strict=True), labels=range(len(names)))
   rows = [

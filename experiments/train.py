@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
@@ -46,17 +47,17 @@ def main(config: ConfigDict) -> None:
 
 
 def features_of(name: str):
-  """[samples] -> [chunks, frames, bands] on the host: what the network trains on."""
+  """[samples] -> [chunks, frames, bands] on the host: what the network trains on.
+
+  log_mel_train cuts clips to chunks without padding them, as only training does; any
+  other frontend is taken as it is. InputError for an unknown name.
+  """
   if name == "log_mel_train":
     return data.log_mel_chunks
-  if name == "log_mel_attack":
-    import jax
-
-    frontend = jax.jit(FRONTENDS[name])
-    return lambda x: np.asarray(frontend(data.pad_to_chunks(x)))
-  raise InputError(
-    f"train.features is {name!r}: choose from log_mel_train, log_mel_attack"
-  )
+  if name not in FRONTENDS:
+    raise InputError(f"train.features is {name!r}: choose from {', '.join(FRONTENDS)}")
+  frontend = jax.jit(FRONTENDS[name])
+  return lambda x: np.asarray(frontend(data.pad_to_chunks(x)))
 
 
 def read_features(
@@ -98,7 +99,8 @@ def read_features(
 def split(chunks: Chunks, dataset: data.Dataset, settings: Mapping[str, Any]):
   """(train, validation): the first of `folds` folds, stratified by label and verified;
   only verified clips validate. Iqbal et al., DCASE 2018 task 2."""
-  clips = [clip for clip in dataset.clips if clip.index in set(chunks.clip.tolist())]
+  usable = set(chunks.clip.tolist())
+  clips = [clip for clip in dataset.clips if clip.index in usable]
   strata = [f"{clip.label} {clip.verified}" for clip in clips]
   folds = StratifiedKFold(settings["train"]["folds"], shuffle=True, random_state=0)
   try:
@@ -109,7 +111,8 @@ def split(chunks: Chunks, dataset: data.Dataset, settings: Mapping[str, Any]):
       "used: give fewer folds"
     ) from error
   out = {clips[at].index for at in held}
-  judged = {clips[at].index for at in held if clips[at].verified}
+  # people's own data may say of no clip that it is verified
+  judged = {clips[at].index for at in held if clips[at].verified} or out
   is_out = np.isin(chunks.clip, list(out))
   is_judged = np.isin(chunks.clip, list(judged))
   return (
@@ -169,6 +172,7 @@ def fit(
 
 
 def save(manager, epoch, state, history):
+  """One checkpoint: the training state and the history of all epochs so far."""
   content = {
     "state": ocp.args.StandardSave(state),
     "history": ocp.args.JsonSave({"epochs": history}),
@@ -177,15 +181,24 @@ def save(manager, epoch, state, history):
 
 
 def restore(manager, epoch, state):
+  """(state, history) as saved; InputError where the checkpoint is damaged."""
   content = {
     "state": ocp.args.StandardRestore(state),
     "history": ocp.args.JsonRestore(),
   }
-  restored = manager.restore(epoch, args=ocp.args.Composite(**content))
+  try:
+    restored = manager.restore(epoch, args=ocp.args.Composite(**content))
+  except Exception as error:  # orbax raises whatever its storage layer does
+    reason = " ".join(str(error).split())[:200]
+    raise InputError(
+      f"the training checkpoint {manager.directory}/{epoch} is damaged ({reason}): "
+      "delete the workdir and train again"
+    ) from error
   return restored["state"], restored["history"]["epochs"]
 
 
 def write_history(folder, history):
+  """history.csv: epoch, loss, validation accuracy."""
   table = io.StringIO()
   writer = csv.DictWriter(table, ["epoch", "loss", "accuracy"])
   writer.writeheader()

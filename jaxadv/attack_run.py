@@ -5,6 +5,8 @@ exists is never computed again.
 """
 
 import dataclasses
+import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,6 @@ from tqdm import tqdm
 from jaxadv import build, data, drive, engine, problem, workdir
 from jaxadv.core import Example
 from jaxadv.errors import InputError
-from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.record import Finished, Job, Recorder
 from jaxadv.victim import Victim
 
@@ -79,6 +80,12 @@ def choose_jobs(
   ]
 
 
+def jobs_digest(buckets: Sequence[tuple[int, Sequence[Job]]]) -> str:
+  """12 hex digits of which ids stand for which files."""
+  listed = [(job.id, job.clip.file) for _, jobs in buckets for job in jobs]
+  return hashlib.sha256(repr(sorted(listed)).encode()).hexdigest()[:12]
+
+
 def _class_indices(listed: str, names: Sequence[str], key: str) -> list[int]:
   if listed == "all":
     return list(range(len(names)))
@@ -88,7 +95,7 @@ def _class_indices(listed: str, names: Sequence[str], key: str) -> list[int]:
         f"{key} has {name!r}, which the victim does not know: its classes are "
         f"{', '.join(names)}"
       )
-  return [names.index(name) for name in listed.split(",")]
+  return [names.index(name) for name in dict.fromkeys(listed.split(","))]
 
 
 def run_attack(
@@ -112,9 +119,7 @@ def run_attack(
   variables, key = engine.replicate((victim.variables, key), devices)
   driver = drive.driver(
     plan.attack,
-    problem.bind(
-      with_precision(victim.logits, settings["precision"]), plan.threat, plan.objective
-    ),
+    problem.bind(victim.logits, plan.threat, plan.objective),
     plan.goal,
   )
   finished = {row["id"] for row in done}
@@ -124,14 +129,22 @@ def run_attack(
       left = [job for job in jobs if job.id not in finished]
       if not left:
         continue
+      skipped = workdir.read_skipped(folder)
+      held: dict[int, tuple[Job, Example, int]] = {}
+      examples = feed(left, settings, held, skipped)
+      first = next(examples, None)
+      if first is None:
+        workdir.write_skipped(folder, skipped)
+        continue
+      # of all jobs, not of those left: a resumed run compiles the same program
       lanes = max(1, runtime["lane_chunks"] // chunks)
-      lanes = min(lanes, -(-len(left) // len(devices)))
-      template = _template(chunks)
+      lanes = min(lanes, -(-len(jobs) // len(devices)))
       compiled = engine.compile_lanes(
         driver,
         variables,
         key,
-        template,
+        first,
+        precision=settings["precision"],
         lanes=lanes,
         chunk=runtime["chunk"] or engine.default_chunk(devices),
         devices=devices,
@@ -139,31 +152,12 @@ def run_attack(
       usage.compiling_s += compiled.seconds
       passes = plan.attack.backward_passes
       recorder = Recorder(folder, victim, logits, common, passes, lanes)
-      held: dict[int, tuple[Job, Example, int]] = {}
-      skipped = workdir.read_skipped(folder)
-      examples = feed(left, settings, held, skipped)
+      examples = itertools.chain([first], examples)
       looks = engine.run(compiled, variables, key, examples)
       for rows in record(looks, recorder, held, lanes, usage):
         progress.update(rows)
       workdir.write_skipped(folder, skipped)
   return usage
-
-
-def with_precision(logits_fn: Callable, precision: str) -> Callable:
-  """logits_fn traced at a jax matmul precision; "default" leaves it to the device."""
-  if precision == "default":
-    return logits_fn
-
-  def logits(params, x):
-    with jax.default_matmul_precision(precision):
-      return logits_fn(params, x)
-
-  return logits
-
-
-def _template(chunks: int) -> Example:
-  x = np.zeros(chunks * CHUNK_SAMPLES, np.float32)
-  return Example(np.int32(0), x, np.ones_like(x), np.int32(0), np.int32(-1))
 
 
 def feed(
@@ -186,6 +180,7 @@ def feed(
     if x is None:
       skipped[clip.file] = reason
       continue
+    skipped.pop(clip.file, None)  # it has been mended since
     for note in notes:
       tqdm.write(f"{clip.file}: {note}")
     mask = (np.arange(len(x)) < samples).astype(np.float32)
@@ -214,15 +209,19 @@ def record(
     since = time.monotonic()
     return rows
 
-  for look in looks:
-    usage.add(look)
-    pending += [Finished(*held.pop(o.id), o) for o in look.outcomes]
-    while len(pending) >= batch:
-      yield store(pending[:batch])
-      del pending[:batch]
-    if time.monotonic() - since > _FLUSH_S:
-      yield store(pending)
-      pending.clear()
+  try:
+    for look in looks:
+      usage.add(look)
+      pending += [Finished(*held.pop(o.id), o) for o in look.outcomes]
+      while len(pending) >= batch:
+        yield store(pending[:batch])
+        del pending[:batch]
+      if time.monotonic() - since > _FLUSH_S:
+        yield store(pending)
+        pending.clear()
+  except KeyboardInterrupt:
+    store(pending)
+    raise
   yield store(pending)
 
 

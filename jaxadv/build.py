@@ -174,6 +174,11 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
   factory = _lookup(ATTACKS, entry["method"], key + "method")
   hyper = {k: v for k, v in entry.items() if k not in _THREAT_KEYS}
   attack = _make(factory, hyper, key)
+  if attack.norms and entry["norm"] not in attack.norms:
+    raise InputError(
+      f"{key}norm is {entry['norm']!r}: {entry['method']} is defined for "
+      f"{' and '.join(attack.norms)}"
+    )
   radius, budget = entry.get("radius"), entry.get("budget", "absolute")
   _check_radius(radius, budget, attack, key)
   confidence = entry.get("confidence", 0.0)

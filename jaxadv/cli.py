@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -13,8 +13,8 @@ from jaxadv.errors import InputError
 def run(main: Callable[[ConfigDict], None]) -> None:
   """Parses --config=FILE and --config.KEY=VALUE, then calls main(config).
 
-  Exit codes: 0; 2 for bad input; 3 for a full disk; 130 for Ctrl-C. One sentence on
-  stderr, never a traceback, for all but defects of ours.
+  Exit codes: 0; 2 for bad input; 3 for a full disk or memory; 130 for Ctrl-C. One
+  sentence on stderr, never a traceback, for all but defects of ours.
   """
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file
   flag = config_flags.DEFINE_config_file("config", None, "Path of a config.")
@@ -33,20 +33,8 @@ def run(main: Callable[[ConfigDict], None]) -> None:
         kind = type(flag.value).__name__
         raise InputError(f"get_config() returned a {kind}: return a ConfigDict")
       return rest
-    except (InputError, flags.Error) as error:
-      _stop(error, 2)
     except Exception as error:  # a config file is code: it may raise anything
-      given = [a for a in arguments if a.startswith("--config")]
-      if isinstance(error, OSError) and "No such file" in str(error):
-        _stop(f"{given[0]}: there is no such file; the configs are in configs/", 2)
-      if isinstance(error, AttributeError | KeyError):
-        name = str(error).strip("\"' ")
-        unknown = [a for a in given if name and name in a.partition("=")[0]]
-        if unknown:
-          _stop(
-            f"{unknown[0]} names no key of the config: see the file for its keys", 2
-          )
-      _stop(f"{' '.join(given)} failed ({type(error).__name__}: {error})", 2)
+      _stop(_explain(error, arguments), 2)
 
   def guarded(arguments):
     del arguments
@@ -56,17 +44,44 @@ def run(main: Callable[[ConfigDict], None]) -> None:
       _stop(error, 2)
     except KeyboardInterrupt:
       _stop("stopped; the same command goes on where this run is", 130)
-    except OSError as error:
-      if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        raise
-      where = f" while writing {error.filename}" if error.filename else ""
-      _stop(
-        f"the disk is full{where}; the rows so far are intact: free some space, and "
-        "the same command goes on",
-        3,
-      )
+    except Exception as error:
+      _stop_if_full(error)
+      raise
 
   app.run(guarded, flags_parser=parse)
+
+
+def _stop_if_full(error: Exception):
+  """Exit 3 for a full disk or device memory; orbax and XLA hide both in messages."""
+  message = str(error)
+  full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+  if full or "No space left on device" in message:
+    _stop(
+      "the disk is full; the rows so far are intact: free some space, and the same "
+      "command goes on",
+      3,
+    )
+  if "RESOURCE_EXHAUSTED" in message:
+    _stop(
+      "the device's memory is full: give a smaller --config.runtime.lane_chunks (or "
+      "batch_chunks, train.batch); all that was finished is stored",
+      3,
+    )
+
+
+def _explain(error: Exception, arguments: Sequence[str]) -> str:
+  """What is wrong with a command line, from what absl and ml_collections raise."""
+  given = [argument for argument in arguments if argument.startswith("--config")]
+  if isinstance(error, InputError | flags.Error):
+    return str(error)
+  if isinstance(error, OSError) and "No such file" in str(error):
+    return f"{given[0]}: there is no such file; the configs are in configs/"
+  if isinstance(error, AttributeError | KeyError):
+    name = str(error).strip("\"' ")
+    for argument in given:
+      if name and name in argument.partition("=")[0]:
+        return f"{argument} names no key of the config: see the file for its keys"
+  return f"{' '.join(given)} failed ({type(error).__name__}: {error})"
 
 
 def _stop(error: object, code: int):

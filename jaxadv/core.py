@@ -51,7 +51,10 @@ class Problem(NamedTuple):
     return (jnp.clip(x + delta, *self.box) - x) * self.example.mask
 
   def project(self, delta: Array) -> Array:
-    """Into the ball, then into mask and box, which never leaves the ball."""
+    """Into the ball, then into mask and box; as x is in the box, still in the ball.
+
+    [...] -> [...].
+    """
     return self.fit(self.norm.project(delta, self.radius))
 
   def margin(self, logits: Array) -> Array:
@@ -65,6 +68,7 @@ class Problem(NamedTuple):
     return Trial(delta, loss, success, self.norm.size(delta))
 
   def evaluate(self, delta: Array) -> Trial:
+    """One forward pass. [...] -> Trial."""
     return self.judge(delta, self.logits(delta))
 
   def evaluate_with_grad(self, delta: Array) -> tuple[Trial, Array]:
@@ -87,7 +91,12 @@ def where(pred: Array, new: Any, old: Any) -> Any:
 
 
 class Goal(NamedTuple):
-  """better: new Trial, old Trial -> bool []. enough: best Trial -> bool []."""
+  """When a trial is better, and when it is good enough to stop.
+
+  better: new Trial, old Trial -> bool []. enough: best Trial -> bool [].
+  FIRST_SUCCESS stops at any; SMALLEST looks for the smallest success, STRONGEST for the
+  success with the lowest loss, both to the attack's end.
+  """
 
   better: Callable[[Trial, Trial], Array]
   enough: Callable[[Trial], Array]
@@ -106,10 +115,9 @@ def _smaller(new, old):
   return jnp.where(new.success == old.success, size, new.success)
 
 
-_never = lambda best: jnp.bool_(False)  # noqa: E731
 FIRST_SUCCESS = Goal(_success_then(lambda t: t.loss), lambda best: best.success)
-SMALLEST = Goal(_smaller, _never)
-STRONGEST = Goal(_success_then(lambda t: t.loss), _never)
+SMALLEST = Goal(_smaller, lambda best: best.success & (best.size == 0))
+STRONGEST = Goal(_success_then(lambda t: t.loss), lambda best: jnp.bool_(False))
 GOALS = {
   "first_success": FIRST_SUCCESS,
   "smallest": SMALLEST,
@@ -128,6 +136,7 @@ class Attack(NamedTuple):
   backward_passes: per step.
   needs_radius: it fills the budget; a minimum-norm attack works without one.
   targetable: it has a targeted form.
+  norms: names of the norms that it is defined for; () for all.
   finished: state -> bool []; True where further steps are pointless.
   """
 
@@ -138,6 +147,7 @@ class Attack(NamedTuple):
   backward_passes: int = 1
   needs_radius: bool = True
   targetable: bool = True
+  norms: tuple[str, ...] = ()
   finished: Callable[[Any], Array] = lambda state: jnp.bool_(False)
 
 

@@ -1,7 +1,7 @@
 """Many examples through one compiled step: lanes, refill, devices. The only pmap.
 
 A lane whose example ended is given the next one at the next look of the host. `start`
-costs no forward pass, so a refill is a scatter. Each device runs its own lanes; the
+costs no forward pass, so a refill costs no step. Each device runs its own lanes; the
 compiled step has no collective.
 """
 
@@ -17,6 +17,7 @@ from jaxadv.core import Example, Trial, where
 from jaxadv.drive import Driver, Lane
 
 Array = jax.Array
+_QUIET_S = 5.0  # the host hears of a run that long, at the least
 
 
 class Outcome(NamedTuple):
@@ -68,8 +69,13 @@ def compile_lanes(
   lanes: int,
   chunk: int,
   devices: Sequence[Any],
+  precision: str = "default",
 ) -> Compiled:
-  """Compiles for examples shaped like `example`, `lanes` of them on each device."""
+  """Compiles for examples shaped like `example`, `lanes` of them on each device.
+
+  chunk: steps between looks at the host. precision: of jax's matrix products and
+  convolutions, in the forward and the backward pass.
+  """
   began = time.perf_counter()
 
   def start(params, key, examples):
@@ -98,13 +104,14 @@ def compile_lanes(
   fresh = np.ones((len(devices), lanes), bool)
   p_start, p_advance = pmap(start, 1), pmap(advance, 2, (2,))
   lane = jax.eval_shape(p_start, params, key, examples)
-  programs = (
-    p_start.lower(params, key, examples).compile(),
-    p_advance.lower(params, key, lane, examples).compile(),
-    pmap(refill, 4, (2, 3))
-    .lower(params, key, lane, examples, fresh, examples)
-    .compile(),
-  )
+  with jax.default_matmul_precision(precision):
+    programs = (
+      p_start.lower(params, key, examples).compile(),
+      p_advance.lower(params, key, lane, examples).compile(),
+      pmap(refill, 4, (2, 3))
+      .lower(params, key, lane, examples, fresh, examples)
+      .compile(),
+    )
   shape = (len(devices), lanes)
   return Compiled(*programs, shape, chunk, time.perf_counter() - began)
 
@@ -123,7 +130,7 @@ def _pick(tree, at):
 def run(
   compiled: Compiled, params: Any, key: Array, examples: Iterable[Example]
 ) -> Iterator[Look]:
-  """Yields a Look whenever examples have ended, until all have.
+  """Yields a Look whenever examples have ended, and every few seconds, until all have.
 
   examples: any number, all of the shape that `compiled` was made for, read only as
   lanes become free. params and key: replicated on the devices (`replicate`).
@@ -156,6 +163,9 @@ def run(
     took = time.perf_counter() - began
     spent[ids >= 0] += took / (ids >= 0).sum()
     seconds, looks = seconds + took, looks + 1
+    if not done.any() and seconds > _QUIET_S:
+      yield Look((), looks * compiled.chunk * ids.size, seconds, waited)
+      seconds, looks, waited = 0.0, 0, 0.0
     if done.any():
       steps, best = jax.device_get((lane.step, lane.best))
       outcomes = tuple(

@@ -36,7 +36,7 @@ class Threat(NamedTuple):
   norm, radius, budget: size(delta) <= radius ("absolute"), <= radius * size(x)
     ("relative"), or such that SNR = 10 log10(|x|^2 / |delta|^2) >= radius dB
     ("snr_db": the largest ball of the norm in which that is certain).
-  box: the range of x + delta.
+  box: the range of x + delta; x must be within it.
   """
 
   norm: Norm

@@ -41,7 +41,12 @@ def versions() -> str:
 
 
 def wav_bytes(x: np.ndarray, subtype: str) -> bytes:
-  """x [samples] as a mono WAV; subtype "FLOAT" or "PCM_16"."""
+  """x [samples] as a mono WAV; subtype "FLOAT" or "PCM_16".
+
+  16 bits are rounded to here: libsndfile would cut them off, which doubles the error.
+  """
+  if subtype == "PCM_16":
+    x = np.clip(np.rint(x * 32768.0), -32768, 32767).astype(np.int16)
   buffer = io.BytesIO()
   soundfile.write(buffer, x, SAMPLE_RATE_HZ, subtype=subtype, format="WAV")
   return buffer.getvalue()
@@ -89,7 +94,9 @@ class Recorder:
     return rows
 
   def _store_wavs(self, one: Finished):
-    name = Path(one.job.clip.file).stem
+    # the row number in the CSV: two folders may hold files of one name
+    original = f"{one.job.clip.index:05d}_{Path(one.job.clip.file).stem}"
+    name = original
     if one.job.target >= 0:
       name += f"_to_{self._victim.classes[one.job.target]}"
     folder = f"wav/{self._common['attack']}"
@@ -97,7 +104,7 @@ class Recorder:
     # float32 + float32, as the victim inside the loop heard it
     adversarial = clean + one.outcome.best.delta[: one.samples]
     files = {
-      "wav_clean": f"wav/clean/{Path(one.job.clip.file).stem}.wav",
+      "wav_clean": f"wav/clean/{original}.wav",
       "wav": f"{folder}/{name}.float32.wav",
       "wav_pcm16": f"{folder}/{name}.pcm16.wav",
     }
@@ -107,7 +114,9 @@ class Recorder:
       wav_bytes(adversarial, "PCM_16"),
     )
     for file, wav in zip(files.values(), wavs, strict=True):
-      workdir.write_bytes(self._folder / file, wav)
+      path = self._folder / file
+      if file != files["wav_clean"] or not path.exists():
+        workdir.write_bytes(path, wav)
     return files, [_read_back(wav) for wav in wavs]
 
   def _row(self, one: Finished, paths, heard, logits) -> dict[str, Any]:

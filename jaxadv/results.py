@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jaxadv.errors import InputError
+
 _SCHEMA = pa.schema(
   [
     ("id", pa.int64()),  # of the example: folds into the random keys
@@ -77,15 +79,18 @@ def append(folder: Path, rows: Iterable[Mapping]) -> None:
 
 
 def read(folder: Path) -> list[dict]:
-  """All rows of a run as dicts, sorted by (attack as first seen, id)."""
-  parts = sorted((Path(folder) / "rows").glob("part-*.parquet"))
-  rows = [row for part in parts for row in pq.read_table(part).to_pylist()]
+  """All rows of a run as dicts, sorted by (attack as first seen, id).
+
+  Raises InputError for a part that is damaged.
+  """
+  rows = []
+  for part in sorted((Path(folder) / "rows").glob("part-*.parquet")):
+    try:
+      rows += pq.read_table(part).to_pylist()
+    except pa.ArrowInvalid as error:
+      raise InputError(
+        f"{part} is damaged ({error}): delete it, and the same command computes its "
+        "rows again"
+      ) from error
   order = {name: n for n, name in enumerate(dict.fromkeys(r["attack"] for r in rows))}
   return sorted(rows, key=lambda row: (order[row["attack"]], row["id"]))
-
-
-def finished(folder: Path) -> set[tuple[str, int]]:
-  """The (attack, id) pairs that have a row."""
-  parts = sorted((Path(folder) / "rows").glob("part-*.parquet"))
-  tables = [pq.read_table(part, columns=["attack", "id"]).to_pylist() for part in parts]
-  return {(row["attack"], row["id"]) for table in tables for row in table}

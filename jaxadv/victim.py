@@ -1,5 +1,6 @@
 """A trained victim on disk: what it is (victim.json) and its variables (orbax)."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxadv import build
@@ -24,6 +26,7 @@ class Victim(NamedTuple):
   model: Classifier
   variables: Any
   classes: tuple[str, ...]
+  digest: str  # of the variables
 
   def logits(self, variables: Any, x: jax.Array) -> jax.Array:
     """variables, one clip [samples] -> [classes]."""
@@ -54,9 +57,7 @@ def load_victim(path: str) -> Victim:
     ) from error
   build.check({"model": spec}, {"model": build.TRAIN_KEYS["model"]})
   model = build.classifier(spec, len(classes))
-  expected = jax.eval_shape(
-    model.init, jax.random.key(0), jnp.zeros(CHUNK_SAMPLES, jnp.float32)
-  )
+  expected = _shapes_here(model)
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       saved = checkpointer.metadata(folder.resolve() / "variables").item_metadata
@@ -70,7 +71,27 @@ def load_victim(path: str) -> Victim:
       f"the checkpoint in {path}/variables is missing or damaged ({reason}): train the "
       "victim again, or give another one"
     ) from error
-  return Victim(folder.name, model, variables, classes)
+  return Victim(folder.name, model, variables, classes, _digest(variables))
+
+
+def _shapes_here(model):
+  """The variables' shapes, on this host's first device: a checkpoint remembers the
+  devices that it was saved on, which may be another host's."""
+  shapes = jax.eval_shape(
+    model.init, jax.random.key(0), jnp.zeros(CHUNK_SAMPLES, jnp.float32)
+  )
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+  )
+
+
+def _digest(variables):
+  """12 hex digits of all values, in the order of the tree."""
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(variables):
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()[:12]
 
 
 def _compare(path, saved, expected):

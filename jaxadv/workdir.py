@@ -47,13 +47,16 @@ def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
     ) from error
   try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    _take_up(folder, config)
   except BlockingIOError as error:
     os.close(lock)
     raise InputError(
       f"workdir {str(folder)!r} is in use by another process: wait for it, or give "
       "another one with --config.workdir=DIR"
     ) from error
+  except OSError:
+    pass  # a file system without locks, as on some clusters
+  try:
+    _take_up(folder, config)
   except BaseException:
     os.close(lock)
     raise
@@ -75,7 +78,12 @@ def _take_up(folder, config):
 
 
 def _compare(folder, config):
-  old = _flatten(_decisive(json.loads((folder / _CONFIG).read_text())))
+  try:
+    old = _flatten(_decisive(json.loads((folder / _CONFIG).read_text())))
+  except (ValueError, AttributeError) as error:
+    raise InputError(
+      f"{folder / _CONFIG} is no config of jaxadv ({error}): give another workdir"
+    ) from error
   new = _flatten(_decisive(json.loads(json.dumps(dict(config)))))
   differing = [key for key in old | new if old.get(key, ...) != new.get(key, ...)]
   if differing:
@@ -120,7 +128,9 @@ def write_text(path: Path, content: str) -> None:
 
 def write_skipped(folder: Path, reasons: Mapping[str, str]) -> None:
   """skipped.csv: file, reason; no file where nothing was skipped."""
-  if reasons:
+  if not reasons:
+    (folder / "skipped.csv").unlink(missing_ok=True)
+  else:
     table = io.StringIO()
     csv.writer(table).writerows([("file", "reason"), *sorted(reasons.items())])
     write_text(folder / "skipped.csv", table.getvalue())

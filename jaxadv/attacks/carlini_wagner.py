@@ -121,5 +121,6 @@ def carlini_wagner(
     searches * iterations,
     SMALLEST,
     needs_radius=False,
+    norms=("l2",),
     finished=lambda state: state.search >= searches,
   )

@@ -65,4 +65,5 @@ def deepfool(
     backward_passes=classes - 1,
     needs_radius=False,
     targetable=False,
+    norms=("l2", "linf"),
   )

@@ -72,7 +72,7 @@ def log_mel_attack(x: Array) -> Array:
 
 
 def log_mel_train(x: Array) -> Array:
-  """Centred frames, reflected at the ends; the frontend that the models train on.
+  """Centred frames, reflected at the ends: Iqbal et al. trained their models on it.
 
   10 log10(max(mel, 1e-10)) minus the clip's maximum, cut to whole chunks of 128 frames
   (a padded clip has one frame too many, dropped at its end). [q * 65536] ->

@@ -95,7 +95,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_rows(
     command = tiny.attack(dataset, victim, folder, runtime__only="pgd")
     alive = tiny.kill_once(command, ready, wait_s)
     assert alive, "too late: it had ended"
-    now = results.finished(folder)
+    now = {(r["attack"], r["id"]) for r in results.read(folder)}
     rows = results.read(folder)
     assert finished <= now and len(rows) == len(now)
     for row in rows:

@@ -390,7 +390,9 @@ def test_a_full_disk(dataset, victim, tmp_path):
   assert len(kept) == 3 and len(list((folder / "rows").iterdir())) == 3
   # a file that can't grow, where the next temporary one will be written: once the WAV
   # of the second clip, once the third row
-  for name, rows in (("wav/pgd/low0.float32.wav.tmp", 1), ("rows/part-000006.tmp", 2)):
+  (wav,) = [row["wav"] for row in kept if row["file"] == "low0.wav"]
+  wav = wav.replace("white_noise", "pgd") + ".tmp"
+  for name, rows in ((wav, 1), ("rows/part-000006.tmp", 2)):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).symlink_to("/dev/full")
     ended = tiny.run(command("pgd"))
