@@ -45,9 +45,9 @@ def get_config() -> ConfigDict:
           "method": "carlini_wagner",
           "norm": "l2",
           "searches": 4,
-          "iterations": 50,
-          "learning_rate": 2e-5,  # P1 takes 1e-5: these perturbations are small
-          "c": 1e-3,
+          "iterations": 75,
+          "learning_rate": 3e-5,  # P1 takes 1e-5: these perturbations are small
+          "c": 3e-3,
         },
       },
       "runtime": {
