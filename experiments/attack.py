@@ -54,6 +54,8 @@ def main(config: ConfigDict) -> None:
       done=[row for row in results.read(folder) if row["attack"] == name],
     )
   write_run(folder, victim, shared, usages)
+  if not results.read(folder):
+    raise InputError(f"no clip could be attacked: see {folder}/skipped.csv for why")
   print(report.write_report(folder))
   print(usage_line(usages))
 

@@ -61,6 +61,8 @@ def load_victim(path: str) -> Victim:
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       saved = checkpointer.metadata(folder.resolve() / "variables").item_metadata
+      if saved is None:
+        raise ValueError("its list of arrays can't be read")
       _compare(path, saved, expected)
       variables = checkpointer.restore(folder.resolve() / "variables", expected)
   except InputError:

@@ -243,8 +243,8 @@ def _check_vocabulary(rows: list[_Row], allowed: frozenset[str], table: Path) ->
     if row.label not in allowed:
       raise InputError(
         f'{table} gives {row.file} the label "{row.label}" on line {row.line}, which '
-        f"is none of the {len(allowed)} names allowed: correct it, or set vocabulary "
-        "to None for your own labels."
+        f"is none of the {len(allowed)} names allowed: correct it, or allow any "
+        "label with --config.data.vocabulary=any."
       )
 
 

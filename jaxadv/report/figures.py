@@ -21,6 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINES = ("-", "--", ":")  # the next one when the colours are used up
 COLOUR_MAP = "magma"
 SOUND_RANGE_DB, PERTURBATION_RANGE_DB = 80.0, 60.0
+_PER_ROW = 5  # adversarials beside one another in a figure
 _MOST_CLASSES = 60  # more names than this cannot be read side by side
 _STYLE: dict[Any, Any] = {
   "font.size": 9,
@@ -59,11 +60,11 @@ def spectrograms(path: Path, panels: Sequence[Panel]) -> None:
   """One clip, its adversarials, and below each its perturbation (P1 fig. 3).
 
   All sounds share one colour scale in dBFS. Each perturbation has its own, from its
-  peak (in its title) down. After four adversarials a new pair of rows begins.
+  peak (in its title) down. A new pair of rows begins after _PER_ROW adversarials.
   """
   original, adversarials = panels[0], panels[1:]
-  columns = 1 + min(4, len(adversarials))
-  blocks = max(1, math.ceil(len(adversarials) / 4))
+  columns = 1 + min(_PER_ROW, len(adversarials))
+  blocks = max(1, math.ceil(len(adversarials) / _PER_ROW))
   top_db = spectrogram.peak_db(spectrogram.level_db(original.samples))
   with mpl.rc_context(_STYLE):
     size = (1.3 + 1.65 * columns, 4.2 * blocks)
@@ -77,7 +78,7 @@ def spectrograms(path: Path, panels: Sequence[Panel]) -> None:
     for block in range(blocks):
       above, below = axes[2 * block], axes[2 * block + 1]
       _colour_bar(figure, sound, above, "level (dBFS)")
-      shown = zip(above[1:], below[1:], adversarials[4 * block :], strict=False)
+      shown = zip(above[1:], below[1:], adversarials[_PER_ROW * block :], strict=False)
       for n, (over, under, panel) in enumerate(shown):
         _draw_sound(over, panel, top_db)
         difference = _draw_difference(under, panel, original)
