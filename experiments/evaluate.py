@@ -57,18 +57,14 @@ def predictions(
         threads=runtime["threads"],
         processes=runtime["processes"],
       )
+      some = data.usable(loaded, skipped, tqdm.write)
       size = max(1, runtime["batch_chunks"] // chunks)
-      while batch := list(itertools.islice(loaded, size)):
-        progress.update(len(batch))
-        skipped |= {one.clip.file: one.skipped for one in batch if one.x is None}
-        for note in (f"{one.clip.file}: {note}" for one in batch for note in one.notes):
-          tqdm.write(note)
-        xs = [one.x for one in batch if one.x is not None]
-        if not xs:
-          continue
+      while batch := list(itertools.islice(some, size)):
+        xs = [x for _, x, _ in batch]
         padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
-        labels = [one.clip.label for one in batch if one.x is not None]
         predicted = logits(victim.variables, padded)[: len(xs)].argmax(1)
+        progress.update(len(batch))
+        labels = [clip.label for clip, *_ in batch]
         yield from zip(labels, predicted.tolist(), strict=True)
 
 

@@ -65,25 +65,21 @@ def read_features(
 ) -> Chunks:
   """Features of every clip that can be read; the others go to skipped.csv."""
   features = features_of(settings["train"]["features"])
-  parts, skipped = [], []
+  parts, skipped = [], {}
   loaded = data.load(
     dataset.clips,
     band_limit_hz=settings["data"]["band_limit_hz"],
     threads=settings["runtime"]["threads"],
     processes=settings["runtime"]["processes"],
   )
-  for clip, x, samples, notes, reason in tqdm(loaded, "features", len(dataset.clips)):
-    if x is None:
-      skipped.append((clip.file, reason))
-      continue
-    for note in notes:
-      tqdm.write(f"{clip.file}: {note}")
+  progress = tqdm(loaded, "features", len(dataset.clips))
+  for clip, x, samples in data.usable(progress, skipped, tqdm.write):
     segments = [x[:samples]]
     if settings["data"]["remove_silence"]:
       segments = data.remove_silence(x[:samples], SAMPLE_RATE_HZ)
     parts += [(features(segment), clip) for segment in segments]
-  workdir.write_skipped(folder, dict(skipped))
-  print(list_skipped([f"{file}: {reason}" for file, reason in skipped]))
+  workdir.write_skipped(folder, skipped)
+  print(list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())]))
   if not parts:
     raise InputError(
       f"none of {len(dataset.clips)} clips can be used: see {folder}/skipped.csv"

@@ -113,51 +113,56 @@ def run_attack(
 
   logits: what judges (`judge.judge`). common: what the rows share.
   """
-  runtime, usage = settings["runtime"], Usage()
-  devices = jax.local_devices()
+  devices, usage = jax.local_devices(), Usage()
   key = jax.random.key(settings["seed"])
-  variables, key = engine.replicate((victim.variables, key), devices)
+  placed = engine.replicate((victim.variables, key), devices)
   driver = drive.driver(
-    plan.attack,
-    problem.bind(victim.logits, plan.threat, plan.objective),
-    plan.goal,
+    plan.attack, problem.bind(victim.logits, plan.threat, plan.objective), plan.goal
   )
   finished = {row["id"] for row in done}
   total = sum(len(jobs) for _, jobs in buckets)
+  passes = plan.attack.backward_passes
   with Progress(common["attack"], total, done) as progress:
     for chunks, jobs in buckets:
-      left = [job for job in jobs if job.id not in finished]
-      if not left:
-        continue
-      skipped = workdir.read_skipped(folder)
-      held: dict[int, tuple[Job, Example, int]] = {}
-      examples = feed(left, settings, held, skipped)
-      first = next(examples, None)
-      if first is None:
-        workdir.write_skipped(folder, skipped)
-        continue
       # of all jobs, not of those left: a resumed run compiles the same program
-      lanes = max(1, runtime["lane_chunks"] // chunks)
+      lanes = max(1, settings["runtime"]["lane_chunks"] // chunks)
       lanes = min(lanes, -(-len(jobs) // len(devices)))
-      compiled = engine.compile_lanes(
-        driver,
-        variables,
-        key,
-        first,
-        precision=settings["precision"],
-        lanes=lanes,
-        chunk=runtime["chunk"] or engine.default_chunk(devices),
-        devices=devices,
-      )
-      usage.compiling_s += compiled.seconds
-      passes = plan.attack.backward_passes
       recorder = Recorder(folder, victim, logits, common, passes, lanes)
-      examples = itertools.chain([first], examples)
-      looks = engine.run(compiled, variables, key, examples)
-      for rows in record(looks, recorder, held, lanes, usage):
+      left = [job for job in jobs if job.id not in finished]
+      for rows in attack_bucket(driver, placed, left, settings, recorder, usage):
         progress.update(rows)
-      workdir.write_skipped(folder, skipped)
   return usage
+
+
+def attack_bucket(
+  driver: drive.Driver,
+  placed: tuple[Any, jax.Array],
+  jobs: Sequence[Job],
+  settings: Mapping[str, Any],
+  recorder: Recorder,
+  usage: Usage,
+) -> Iterator[list[dict[str, Any]]]:
+  """Attacks jobs of one length; yields rows as they are stored. placed: variables and
+  key, on all devices. Nothing is compiled where no clip can be used."""
+  skipped = workdir.read_skipped(recorder.folder)
+  held: dict[int, tuple[Job, Example, int]] = {}
+  examples = feed(jobs, settings, held, skipped)
+  first = next(examples, None)
+  if first is not None:
+    devices = jax.local_devices()
+    compiled = engine.compile_lanes(
+      driver,
+      *placed,
+      first,
+      precision=settings["precision"],
+      lanes=recorder.batch,
+      chunk=settings["runtime"]["chunk"] or engine.default_chunk(devices),
+      devices=devices,
+    )
+    usage.compiling_s += compiled.seconds
+    looks = engine.run(compiled, *placed, itertools.chain([first], examples))
+    yield from record(looks, recorder, held, usage)
+  workdir.write_skipped(recorder.folder, skipped)
 
 
 def feed(
@@ -176,13 +181,7 @@ def feed(
     threads=settings["runtime"]["threads"],
     processes=settings["runtime"]["processes"],
   )
-  for clip, x, samples, notes, reason in loaded:
-    if x is None:
-      skipped[clip.file] = reason
-      continue
-    skipped.pop(clip.file, None)  # it has been mended since
-    for note in notes:
-      tqdm.write(f"{clip.file}: {note}")
+  for clip, x, samples in data.usable(loaded, skipped, tqdm.write):
     mask = (np.arange(len(x)) < samples).astype(np.float32)
     for job in by_file[clip.file]:
       ends = np.int32(clip.label), np.int32(job.target)
@@ -194,11 +193,11 @@ def record(
   looks: Iterator[engine.Look],
   recorder: Recorder,
   held: dict[int, tuple[Job, Example, int]],
-  batch: int,
   usage: Usage,
 ) -> Iterator[list[dict[str, Any]]]:
   """Stores outcomes in batches as they come; yields the rows of each batch."""
   pending: list[Finished] = []
+  batch = recorder.batch
   since = time.monotonic()
 
   def store(some):

@@ -74,8 +74,8 @@ class Recorder:
     backward_passes: int,
     batch: int,
   ):
-    self._folder, self._victim, self._logits = folder, victim, logits
-    self._common, self._batch = common, batch
+    self.folder, self._victim, self._logits = folder, victim, logits
+    self._common, self.batch = common, batch
     self._backward_passes = backward_passes
 
   def store(self, finished: list[Finished]) -> list[dict[str, Any]]:
@@ -84,13 +84,13 @@ class Recorder:
       return []
     stored = [self._store_wavs(one) for one in finished]
     heard = np.stack([x for _, xs in stored for x in xs])  # clean, float32, PCM16
-    padding = ((0, 3 * self._batch - len(heard)), (0, 0))
+    padding = ((0, 3 * self.batch - len(heard)), (0, 0))
     logits = self._logits(self._victim.variables, np.pad(heard, padding))
     rows = [
       self._row(one, paths, xs, logits[3 * n : 3 * n + 3])
       for n, (one, (paths, xs)) in enumerate(zip(finished, stored, strict=True))
     ]
-    results.append(self._folder, rows)
+    results.append(self.folder, rows)
     return rows
 
   def _store_wavs(self, one: Finished):
@@ -114,7 +114,7 @@ class Recorder:
       wav_bytes(adversarial, "PCM_16"),
     )
     for file, wav in zip(files.values(), wavs, strict=True):
-      path = self._folder / file
+      path = self.folder / file
       if file != files["wav_clean"] or not path.exists():
         workdir.write_bytes(path, wav)
     return files, [_read_back(wav) for wav in wavs]

@@ -6,7 +6,7 @@ a run killed at any moment loses nothing that was appended. Rows of a finished e
 are never rewritten: a resumed run skips every (attack, id) that has a row.
 """
 
-import os
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxadv.errors import InputError
+from jaxadv.workdir import write_bytes
 
 _SCHEMA = pa.schema(
   [
@@ -61,21 +62,12 @@ def append(folder: Path, rows: Iterable[Mapping]) -> None:
     if set(row) != set(FIELDS):
       raise ValueError(f"row fields differ: {set(row) ^ set(FIELDS)}")
   directory = Path(folder) / "rows"
-  directory.mkdir(exist_ok=True)
   number = 1 + max(
     (int(p.stem[5:]) for p in directory.glob("part-*.parquet")), default=0
   )
-  path = directory / f"part-{number:06d}.parquet"
-  temporary = path.with_suffix(".tmp")
-  try:
-    with open(temporary, "wb") as file:
-      pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), file)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except OSError:
-    temporary.unlink(missing_ok=True)
-    raise
+  buffer = io.BytesIO()
+  pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), buffer)
+  write_bytes(directory / f"part-{number:06d}.parquet", buffer.getvalue())
 
 
 def read(folder: Path) -> list[dict]:

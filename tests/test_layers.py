@@ -20,7 +20,7 @@ ALLOWED = {
   "losses": set(),
   "judge": set(),
   "models": set(),
-  "results": set(),
+  "results": {"errors", "workdir"},
   "data": {"errors"},
   "core": {"norms", "losses"},
   "attacks": CORE | {"errors"},

@@ -14,7 +14,7 @@ from jaxadv.data.audio import (
 )
 from jaxadv.data.features import log_mel_chunks, remove_silence
 from jaxadv.data.fsdkaggle import CLASSES, Clip, Dataset, read_dataset
-from jaxadv.data.pipeline import Loaded, by_bucket, load
+from jaxadv.data.pipeline import Loaded, by_bucket, load, usable
 
 __all__ = [
   "CLASSES",
@@ -32,4 +32,5 @@ __all__ = [
   "read_audio",
   "read_dataset",
   "remove_silence",
+  "usable",
 ]

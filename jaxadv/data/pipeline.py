@@ -5,7 +5,7 @@ import contextlib
 import functools
 import gc
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import grain
@@ -121,6 +121,24 @@ def _load_clip(
   return Loaded(
     clip, pad_to_chunks(audio.x, chunk_samples), len(audio.x), audio.notes, ""
   )
+
+
+def usable(
+  loaded: Iterable[Loaded], skipped: dict[str, str], say: Callable[[str], object]
+) -> Iterator[tuple[Clip, np.ndarray, int]]:
+  """(clip, x, samples) of the clips that can be used.
+
+  `skipped` (file -> reason) gains the others, and loses those that can be used by now;
+  `say` is told what was done to a recording, such as "a.wav: clipped to [-1, 1] ...".
+  """
+  for clip, x, samples, notes, reason in loaded:
+    if x is None:
+      skipped[clip.file] = reason
+      continue
+    skipped.pop(clip.file, None)
+    for note in notes:
+      say(f"{clip.file}: {note}")
+    yield clip, x, samples
 
 
 def by_bucket(

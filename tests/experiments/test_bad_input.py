@@ -392,7 +392,7 @@ def test_a_full_disk(dataset, victim, tmp_path):
   # of the second clip, once the third row
   (wav,) = [row["wav"] for row in kept if row["file"] == "low0.wav"]
   wav = wav.replace("white_noise", "pgd") + ".tmp"
-  for name, rows in ((wav, 1), ("rows/part-000006.tmp", 2)):
+  for name, rows in ((wav, 1), ("rows/part-000006.parquet.tmp", 2)):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).symlink_to("/dev/full")
     ended = tiny.run(command("pgd"))
