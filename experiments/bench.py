@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxadv import build, cli, drive, engine, problem, record, workdir
-from jaxadv.core import Example
+from jaxadv.core import Example, examples
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report.tables import Table, to_markdown, to_text
 
@@ -70,9 +70,7 @@ def compare(model, plans: Mapping[str, build.AttackPlan], settings) -> Table:
 def random_batch(lanes: int, classes: int, seed: int) -> Example:
   rng = np.random.default_rng(seed)
   x = rng.normal(0, 0.1, (lanes, CHUNK_SAMPLES)).clip(-1, 1).astype(np.float32)
-  label = rng.integers(0, classes, lanes).astype(np.int32)
-  ids = np.arange(lanes, dtype=np.int32)
-  return Example(ids, x, np.ones_like(x), label, np.full(lanes, -1, np.int32))
+  return examples(x, rng.integers(0, classes, lanes))
 
 
 def bare_gradient(model, objective, variables, batch: Example) -> Callable[[], Any]:

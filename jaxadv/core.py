@@ -22,6 +22,17 @@ class Example(NamedTuple):
   target: Any  # int32 []; -1: untargeted
 
 
+def examples(x: Any, label: Any, target: Any = -1, mask: Any = 1.0) -> Example:
+  """A batch of Examples with ids from 0: for `drive.solve_batch` and users' own loops.
+
+  x: [B, ...] within the box. label, target: [B] or one for all. mask: [B, ...] or one.
+  """
+  x, count = jnp.asarray(x, jnp.float32), len(x)
+  number = lambda value: jnp.broadcast_to(jnp.asarray(value, jnp.int32), (count,))  # noqa: E731
+  mask = jnp.broadcast_to(jnp.asarray(mask, jnp.float32), x.shape)
+  return Example(number(jnp.arange(count)), x, mask, number(label), number(target))
+
+
 class Trial(NamedTuple):
   """A perturbation and what the victim said of it."""
 

@@ -1,5 +1,6 @@
 """One example to its end: random keys, best so far, stopping."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -70,3 +71,8 @@ def solve(driver: Driver, params: Any, key: Array, example: Example) -> Lane:
     lambda lane: driver.advance(params, key, lane, example),
     driver.start(params, key, example),
   )
+
+
+def solve_batch(driver: Driver) -> Callable[..., Lane]:
+  """Jitted: params, key, Examples [B, ...] (`core.examples`) -> Lane [B, ...]."""
+  return jax.jit(jax.vmap(functools.partial(solve, driver), (None, None, 0)))
