@@ -200,9 +200,11 @@ def record(
   batch = recorder.batch
   since = time.monotonic()
 
-  def store(some):
+  def store():
     nonlocal since
     began = time.perf_counter()
+    some = pending[:batch]
+    del pending[:batch]  # first: an interrupt while storing must not store them twice
     rows = recorder.store(some)
     usage.judging_s += time.perf_counter() - began
     since = time.monotonic()
@@ -213,15 +215,15 @@ def record(
       usage.add(look)
       pending += [Finished(*held.pop(o.id), o) for o in look.outcomes]
       while len(pending) >= batch:
-        yield store(pending[:batch])
-        del pending[:batch]
+        yield store()
       if time.monotonic() - since > _FLUSH_S:
-        yield store(pending)
-        pending.clear()
+        yield store()
   except KeyboardInterrupt:
-    store(pending)
+    while pending:
+      store()
     raise
-  yield store(pending)
+  while pending:
+    yield store()
 
 
 class Progress:

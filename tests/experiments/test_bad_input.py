@@ -1,4 +1,7 @@
-"""Bad input: one sentence and exit code 2; bad files are left out; a full disk is 3."""
+"""Bad input: one sentence and exit code 2; bad files are left out; a full disk is 3.
+
+Over 300 lines: one table of everything a user may get wrong, in one place.
+"""
 
 import csv
 import fcntl
