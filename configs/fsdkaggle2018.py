@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
         "carlini_wagner": {
           "method": "carlini_wagner",
           "norm": "l2",
-          "searches": 5,
+          "search_steps": 5,
           "iterations": 200,
           "learning_rate": 1e-5,
           "c": 1e-3,

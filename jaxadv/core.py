@@ -18,19 +18,28 @@ class Example(NamedTuple):
   id: Any  # int32 []; folds into the random keys; -1 marks an idle lane
   x: Any  # float32 [...], what is attacked
   mask: Any  # float32 [...], 1 where the attacker may write (padding is 0)
-  label: Any  # int32 []
-  target: Any  # int32 []; -1: untargeted
+  label: Any  # int32 []; multi-hot [K] where the victim has many labels
+  target: Any  # int32 []; -1: untargeted; or [K]: 1 wanted, 0 unwanted, -1 no matter
+  other: tuple = ()  # what the victim hears besides x, and is not attacked (a video)
 
 
-def examples(x: Any, label: Any, target: Any = -1, mask: Any = 1.0) -> Example:
+def examples(
+  x: Any, label: Any, target: Any = -1, mask: Any = 1.0, other: tuple = ()
+) -> Example:
   """A batch of Examples with ids from 0: for `drive.solve_batch` and users' own loops.
 
-  x: [B, ...] within the box. label, target: [B] or one for all. mask: [B, ...] or one.
+  x: [B, ...] within the box. label, target: [B], [B, K], or one for all. mask: [B, ...]
+  or one. other: arrays [B, ...].
   """
   x, count = jnp.asarray(x, jnp.float32), len(x)
-  number = lambda value: jnp.broadcast_to(jnp.asarray(value, jnp.int32), (count,))  # noqa: E731
+
+  def number(value):
+    value = jnp.asarray(value, jnp.int32)
+    return value if value.ndim > 1 else jnp.broadcast_to(value, (count,))
+
   mask = jnp.broadcast_to(jnp.asarray(mask, jnp.float32), x.shape)
-  return Example(number(jnp.arange(count)), x, mask, number(label), number(target))
+  ids = jnp.arange(count, dtype=jnp.int32)
+  return Example(ids, x, mask, number(label), number(target), other)
 
 
 class Trial(NamedTuple):
@@ -40,6 +49,8 @@ class Trial(NamedTuple):
   loss: Array  # [], attacks go down
   success: Array  # bool []
   size: Array  # [], in the threat's norm
+  # l1 size of the gradient taken here; NaN: not finite, 0: none, inf: not asked for
+  grad_size: Array
 
 
 class Problem(NamedTuple):
@@ -56,17 +67,20 @@ class Problem(NamedTuple):
   def zero(self) -> Array:
     return jnp.zeros_like(self.example.x)
 
+  @property
+  def bounds(self) -> tuple[Array, Array]:
+    """The smallest and the largest delta that mask and box allow. [...], [...]."""
+    x, mask = self.example.x, self.example.mask
+    return (self.box[0] - x) * mask, (self.box[1] - x) * mask
+
   def fit(self, delta: Array) -> Array:
     """The nearest perturbation inside mask and box. [...] -> [...]."""
     x = self.example.x
     return (jnp.clip(x + delta, *self.box) - x) * self.example.mask
 
   def project(self, delta: Array) -> Array:
-    """Into the ball, then into mask and box; as x is in the box, still in the ball.
-
-    [...] -> [...].
-    """
-    return self.fit(self.norm.project(delta, self.radius))
+    """Into the ball, mask and box; x must be in the box. [...] -> [...]."""
+    return self.fit(self.norm.project(delta, self.radius, *self.bounds))
 
   def margin(self, logits: Array) -> Array:
     """Below `-objective.confidence` where the attack won. [K] -> []."""
@@ -76,7 +90,17 @@ class Problem(NamedTuple):
     """The Trial of a perturbation whose logits are known. [...], [K] -> Trial."""
     goal = (logits, self.example.label, self.example.target)
     loss, success = self.objective.loss(*goal), self.objective.success(*goal)
-    return Trial(delta, loss, success, self.norm.size(delta))
+    return Trial(delta, loss, success, self.norm.size(delta), jnp.float32(jnp.inf))
+
+  def checked(self, trial: Trial, grad: Array) -> tuple[Trial, Array]:
+    """The trial with its gradient's size; the gradient, 0 where it is not finite.
+
+    Every gradient that a step takes goes through here, so that the driver can count
+    those that were NaN and those that were 0. Trial, [...] -> Trial, [...].
+    """
+    size = jnp.sum(jnp.abs(grad))
+    size = jnp.where(jnp.isfinite(size), size, jnp.nan)
+    return trial._replace(grad_size=size), jnp.nan_to_num(grad, posinf=0.0, neginf=0.0)
 
   def evaluate(self, delta: Array) -> Trial:
     """One forward pass. [...] -> Trial."""
@@ -90,7 +114,7 @@ class Problem(NamedTuple):
       return trial.loss, trial
 
     (_, trial), grad = jax.value_and_grad(loss, has_aux=True)(delta)
-    return trial, grad
+    return self.checked(trial, grad)
 
 
 Bind = Callable[[Any, Array, Example], Problem]  # params, key, example -> Problem
@@ -141,10 +165,12 @@ class Attack(NamedTuple):
 
   init: key, Problem -> state. Never runs the victim.
   step: key, state, Problem -> state. Runs the victim forward once; `state.trial` is
-    the Trial of the point that was judged.
+    the Trial of the point that was judged. A score-based method runs one batch of
+    `forward_passes` queries.
   steps: the most steps it may take.
   goal: what its trials are ranked by, unless the user says otherwise.
-  backward_passes: per step.
+  backward_passes: per step; 0: score-based, never sees a gradient.
+  forward_passes: per step.
   needs_radius: it fills the budget; a minimum-norm attack works without one.
   targetable: it has a targeted form.
   norms: names of the norms that it is defined for; () for all.
@@ -160,9 +186,10 @@ class Attack(NamedTuple):
   targetable: bool = True
   norms: tuple[str, ...] = ()
   finished: Callable[[Any], Array] = lambda state: jnp.bool_(False)
+  forward_passes: int = 1
 
 
 def unjudged(problem: Problem) -> Trial:
   """The Trial that any other beats."""
   infinity = jnp.float32(jnp.inf)
-  return Trial(problem.zero, infinity, jnp.bool_(False), infinity)
+  return Trial(problem.zero, infinity, jnp.bool_(False), infinity, infinity)

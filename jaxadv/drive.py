@@ -12,6 +12,27 @@ from jaxadv.core import Attack, Bind, Example, Goal, Trial, unjudged, where
 Array = jax.Array
 
 
+class Watch(NamedTuple):
+  """What went on in an example's steps: for the guards against wrong results."""
+
+  first_success: Array  # int32 [], the step that first judged a success; 0: none
+  nan_steps: Array  # int32 [], with a loss or a gradient that was not finite
+  zero_gradients: Array  # int32 [], steps whose gradient was 0 everywhere
+  late_loss: Array  # [], the best trial's, when 90% of the steps had been taken
+
+
+def _watch(watch, best, trial, step, steps):
+  nan = jnp.isnan(trial.grad_size) | jnp.isnan(trial.loss)
+  first = jnp.where(trial.success & (watch.first_success == 0), step, 0)
+  late = step == max(1, round(0.9 * steps))
+  return Watch(
+    watch.first_success + first,
+    watch.nan_steps + nan,
+    watch.zero_gradients + (trial.grad_size == 0),
+    jnp.where(late, best.loss, watch.late_loss),
+  )
+
+
 class Lane(NamedTuple):
   """An example on its way."""
 
@@ -19,6 +40,7 @@ class Lane(NamedTuple):
   state: Any  # the attack's
   best: Trial
   done: Array  # bool []
+  watch: Watch
 
 
 class Driver(NamedTuple):
@@ -46,7 +68,9 @@ def driver(attack: Attack, bind: Bind, goal: Goal | None = None) -> Driver:
     k_attack, k_problem = keys(key, example, 0)
     problem = bind(params, k_problem, example)
     state = attack.init(k_attack, problem)
-    return Lane(jnp.int32(0), state, unjudged(problem), example.id < 0)
+    none = jnp.int32(0)
+    watch = Watch(none, none, none, jnp.float32(jnp.inf))
+    return Lane(none, state, unjudged(problem), example.id < 0, watch)
 
   def advance(params, key, lane, example):
     k_attack, k_problem = keys(key, example, lane.step + 1)
@@ -55,7 +79,8 @@ def driver(attack: Attack, bind: Bind, goal: Goal | None = None) -> Driver:
     best = where(better(state.trial, lane.best), state.trial, lane.best)
     step = lane.step + 1
     done = enough(best) | attack.finished(state) | (step >= attack.steps)
-    return where(lane.done, lane, Lane(step, state, best, done))
+    watch = _watch(lane.watch, best, state.trial, step, attack.steps)
+    return where(lane.done, lane, Lane(step, state, best, done, watch))
 
   return Driver(start, advance)
 

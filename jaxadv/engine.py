@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxadv.core import Example, Trial, where
-from jaxadv.drive import Driver, Lane
+from jaxadv.drive import Driver, Lane, Watch
 
 Array = jax.Array
 _QUIET_S = 5.0  # the host hears of a run that long, at the least
@@ -26,6 +26,7 @@ class Outcome(NamedTuple):
   id: int
   steps: int
   best: Trial  # numpy
+  watch: Watch  # numpy
   seconds: float  # its share of the device's time: each look divided by the live lanes
 
 
@@ -167,9 +168,10 @@ def run(
       yield Look((), looks * compiled.chunk * ids.size, seconds, waited)
       seconds, looks, waited = 0.0, 0, 0.0
     if done.any():
-      steps, best = jax.device_get((lane.step, lane.best))
+      ended = jax.device_get((lane.best, lane.watch))
+      steps = jax.device_get(lane.step)
       outcomes = tuple(
-        Outcome(int(ids[at]), int(steps[at]), _pick(best, at), float(spent[at]))
+        Outcome(int(ids[at]), int(steps[at]), *_pick(ended, at), float(spent[at]))
         for at in zip(*np.nonzero(done), strict=True)
       )
       incoming = draw(done)

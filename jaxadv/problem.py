@@ -50,20 +50,108 @@ class Threat(NamedTuple):
 
 
 def bind(logits_fn: Callable, threat: Threat, objective: Objective) -> Bind:
-  """params, key, example -> Problem. `logits_fn(params, x [...]) -> [K]`.
+  """params, key, example -> Problem. `logits_fn(params, x [...], *other) -> [K]`.
 
-  The key is there for binds that are random (expectation over transforms).
+  other: what the example carries beside x. A random victim takes `bind_random`.
   """
+  return bind_random(
+    lambda params, key, x, *other: logits_fn(params, x, *other), threat, objective
+  )
+
+
+def bind_random(logits_fn: Callable, threat: Threat, objective: Objective) -> Bind:
+  """As `bind`, of `logits_fn(params, key, x, *other) -> [K]`: another key a step."""
 
   def problem(params, key, example):
-    del key
-    return Problem(
-      example,
-      threat.norm,
-      threat.radius_of(example),
-      threat.box,
-      objective,
-      lambda delta: logits_fn(params, example.x + delta * example.mask),
-    )
+    def logits(delta):
+      return logits_fn(params, key, example.x + delta * example.mask, *example.other)
+
+    radius = threat.radius_of(example)
+    return Problem(example, threat.norm, radius, threat.box, objective, logits)
 
   return problem
+
+
+def expect(logits_fn: Callable, sample: Callable, draws: int = 8) -> Callable:
+  """Expectation over a random transform, for `bind_random`: log E[softmax(logits)].
+
+  sample: key, x [...] -> transformed x, differentiable. draws: forward passes in each.
+  The logits are those of the smoothed victim, so every attack works on them, and their
+  cross-entropy is the loss of Salman et al., Provably Robust Deep Learning via
+  Adversarially Trained Smoothed Classifiers, NeurIPS 2019, eq. 5; expectation over
+  transforms: Athalye et al., Synthesizing Robust Adversarial Examples, ICML 2018.
+  """
+
+  def logits(params, key, x, *other):
+    def one(key):
+      return jax.nn.log_softmax(logits_fn(params, sample(key, x), *other))
+
+    each = jax.vmap(one)(jax.random.split(key, draws))
+    return jax.nn.logsumexp(each, axis=0) - jnp.log(draws)
+
+  return logits
+
+
+def straight_through(logits_fn: Callable, transform: Callable) -> Callable:
+  """logits(transform(x)), with the transform's gradient taken to be the identity.
+
+  transform: x [...] -> [...], a quantiser say, whose own gradient is 0 or missing.
+  BPDA: Athalye et al., Obfuscated Gradients Give a False Sense of Security, ICML 2018,
+  section 4.1.
+  """
+
+  def logits(params, x, *other):
+    heard = transform(jax.lax.stop_gradient(x))
+    # x - x has the identity's gradient and adds nothing, not even rounding
+    heard = jax.lax.stop_gradient(heard) + (x - jax.lax.stop_gradient(x))
+    return logits_fn(params, heard, *other)
+
+  return logits
+
+
+def add_noise(snr_db: float) -> Callable:
+  """sample for `expect`: white Gaussian noise at this SNR. key, x [...] -> [...]."""
+
+  def sample(key, x):
+    noise = jax.random.normal(key, x.shape)
+    scale = L2.size(x) / L2.size(noise) * 10.0 ** (-snr_db / 20.0)
+    return x + jax.lax.stop_gradient(scale) * noise
+
+  return sample
+
+
+def vary_gain(range_db: float) -> Callable:
+  """sample for `expect`: a gain uniform in +-range_db. key, x [...] -> [...]."""
+
+  def sample(key, x):
+    gain_db = jax.random.uniform(key, minval=-range_db, maxval=range_db)
+    return x * 10.0 ** (gain_db / 20.0)
+
+  return sample
+
+
+def quantise(bits: int) -> Callable:
+  """transform for `straight_through`: x in [-1, 1] to signed integers and back."""
+  levels = 2.0 ** (bits - 1)
+  return lambda x: jnp.clip(jnp.round(x * levels), -levels, levels - 1) / levels
+
+
+def from_probabilities(
+  probabilities_fn: Callable, multilabel: bool = False
+) -> Callable:
+  """logits_fn of a victim that says probabilities: their logs (log-odds: multilabel).
+
+  probabilities_fn: (params, x, *other) -> [K] in [0, 1]. softmax (sigmoid) of the
+  result is the victim's answer, so that every loss means what it says. Taken for
+  logits, probabilities lie within 1 of each other and hide the gradient.
+  """
+
+  def logits(params, x, *other):
+    tiny = jnp.finfo(jnp.float32).tiny
+    probabilities = probabilities_fn(params, x, *other)
+    log = jnp.log(jnp.maximum(probabilities, tiny))
+    if multilabel:
+      log -= jnp.log(jnp.maximum(1.0 - probabilities, tiny))
+    return log
+
+  return logits

@@ -25,7 +25,7 @@ def test_a_batch_is_its_examples_one_by_one():
   said = (x + lanes.best.delta) @ VICTIM.weights.T + VICTIM.offset
   assert (np.asarray(said).argmax(1) != label).all()
   for n in range(len(x)):
-    example = core.Example(*(leaf[n] for leaf in batch))
+    example = jax.tree.map(lambda leaf, n=n: leaf[n], batch)
     one = drive.solve(driver, VICTIM, key, example)
     np.testing.assert_allclose(one.best.delta, lanes.best.delta[n], atol=1e-6)
     assert one.step == lanes.step[n]

@@ -17,7 +17,7 @@ ALLOWED = {
   "__init__": set(),
   "errors": set(),
   "norms": set(),
-  "losses": set(),
+  "losses": {"errors"},
   "judge": set(),
   "models": set(),
   "results": {"errors", "workdir"},

@@ -67,7 +67,8 @@ def test_targeted_loss_falls_where_the_target_wins(loss):
   objective = targeted(LOSSES[loss])
   logits = jnp.float32([1.0, 0.2, 0.7, -1.0])
   slope = jax.grad(objective.loss)(logits, 2, 3)  # the label plays no part
-  assert slope[3] < -0.1 and slope[0] > 0.1
+  assert slope[3] < -0.1
+  assert slope[0] > 0.1 or loss == "dlr"  # which looks at the label too
 
 
 @settings(deadline=None, max_examples=30)

@@ -29,7 +29,7 @@ _UNBOUNDED = 1e10  # upper bound of c before the first success
 
 def carlini_wagner(
   *,
-  searches: int = 9,
+  search_steps: int = 9,
   iterations: int = 1000,
   learning_rate: float = 1e-2,
   c: float = 1e-3,
@@ -41,11 +41,11 @@ def carlini_wagner(
   between its bounds after a search with a success, times 10 until the first. An example
   whose objective fell by less than 0.01% over a tenth of the iterations ends its search
   early (abort_early). The best point over all iterations counts (goal: smallest).
-  steps: searches * iterations. The threat's norm ranks the trials; give l2.
+  steps: search_steps * iterations. The threat's norm ranks the trials; give l2.
   Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks, S&P 2017,
   sections V and VI.A; constants of the authors' code.
   """
-  require(searches >= 1, "searches", searches, "at least 1")
+  require(search_steps >= 1, "search_steps", search_steps, "at least 1")
   require(iterations >= 1, "iterations", iterations, "at least 1")
   require(learning_rate > 0, "learning_rate", learning_rate, "more than 0")
   require(c > 0, "c", c, "more than 0")
@@ -81,6 +81,7 @@ def carlini_wagner(
       return value, problem.judge(delta, logits)
 
     (value, trial), grad = jax.value_and_grad(objective, has_aux=True)(state.modifier)
+    trial, grad = problem.checked(trial, grad)
     update, opt = adam.update(grad, state.opt)
     looks = abort_early & (state.iteration % patience == 0)
     stalled = looks & (value > 0.9999 * state.checkpoint)
@@ -102,7 +103,7 @@ def carlini_wagner(
     larger = jnp.where(bounded, (lower + upper) / 2, state.c * 10)
     search = state.search + 1
     # the authors' last search repeats the c that is known to succeed
-    repeat = (searches >= 10) & (search == searches - 1) & bounded
+    repeat = (search_steps >= 10) & (search == search_steps - 1) & bounded
     return state._replace(
       modifier=jnp.zeros_like(state.modifier),
       opt=jax.tree.map(jnp.zeros_like, state.opt),
@@ -118,9 +119,9 @@ def carlini_wagner(
   return Attack(
     init,
     step,
-    searches * iterations,
+    search_steps * iterations,
     SMALLEST,
     needs_radius=False,
     norms=("l2",),
-    finished=lambda state: state.search >= searches,
+    finished=lambda state: state.search >= search_steps,
   )

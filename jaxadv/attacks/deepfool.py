@@ -47,6 +47,7 @@ def deepfool(
     rivals = jnp.where(state.first, ranked, state.rivals)
     one_hot = jax.nn.one_hot(jnp.append(rivals, label), logits.size)
     (grads,) = jax.vmap(pull)(one_hot[:-1] - one_hot[-1])  # [R, ...]
+    trial, grads = problem.checked(problem.judge(state.candidate, logits), grads)
     dual = jax.vmap(problem.norm.dual)(grads)
     gap = jnp.abs(logits[rivals] - logits[label])
     distance = jnp.where(dual > 0, gap / jnp.where(dual > 0, dual, 1.0), jnp.inf)
@@ -54,7 +55,6 @@ def deepfool(
     length = jnp.where(dual[nearest] > 0, distance[nearest] + nudge, 0.0)
     total = state.total + length * problem.norm.steepest(grads[nearest])
     candidate = problem.project((1 + overshoot) * total)
-    trial = problem.judge(state.candidate, logits)
     return DeepFoolState(candidate, trial, total, rivals, jnp.bool_(False))
 
   return Attack(

@@ -1,6 +1,9 @@
-"""Projected gradient descent on the loss, in any norm."""
+"""Projected gradient descent on the loss, in any norm, plain, with momentum or Adam."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
 
 from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
@@ -9,32 +12,67 @@ from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
 class PGDState(NamedTuple):
   candidate: Array
   trial: Trial
+  opt: Any  # of the optax transformation
+
+
+def _per_l1():
+  """Gradients divided by their l1 size, as momentum wants them."""
+
+  def update(grads, state, params=None):
+    return grads / jnp.maximum(jnp.sum(jnp.abs(grads)), 1e-30), state
+
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def pgd(
-  *, steps: int = 40, step_size: float = 0.0, random_start: bool = True
+  *,
+  steps: int = 40,
+  step_size: float = 0.0,
+  random_start: bool = True,
+  optimizer: str = "plain",
+  decay: float = 1.0,
 ) -> Attack:
-  """delta <- project(delta - step_size * radius * steepest(grad loss)).
+  """delta <- project(delta - step_size * radius * direction(g)), g from the gradient.
 
   steps: gradient steps; steps + 1 points are judged, the first being the start.
   step_size: as a share of the radius; 0 means 2.5 / steps.
   random_start: uniform in the ball; else at 0.
+  optimizer: "plain": g is the gradient. "momentum": g <- decay * g + grad / |grad|_1
+    (Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018, eq. 6).
+    "adam": Adam's update in place of the direction, at the size that its signs would
+    have (Uesato et al., Adversarial Risk, ICML 2018, section 4).
   Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR
-  2018, section 2.1.
+  2018, section 2.1. In l1 the direction is sparse: norms.Norm.direction.
   """
   require(steps >= 1, "steps", steps, "at least 1")
   require(step_size >= 0, "step_size", step_size, "0 (2.5 / steps) or more")
+  require(decay >= 0, "decay", decay, "0 or more")
+  transforms = {
+    "plain": optax.identity(),
+    "momentum": optax.chain(_per_l1(), optax.trace(decay)),
+    "adam": optax.scale_by_adam(eps=1e-12),
+  }
+  require(
+    optimizer in transforms, "optimizer", optimizer, f"one of {', '.join(transforms)}"
+  )
+  transform = transforms[optimizer]
   share = step_size or 2.5 / steps
 
   def init(key, problem):
     delta = problem.zero
     if random_start:
       delta = problem.norm.sample(key, problem.example.mask) * problem.radius
-    return PGDState(problem.fit(delta), unjudged(problem))
+    return PGDState(problem.fit(delta), unjudged(problem), transform.init(delta))
 
   def step(key, state, problem):
     trial, grad = problem.evaluate_with_grad(state.candidate)
-    move = problem.norm.steepest(grad) * (share * problem.radius)
-    return PGDState(problem.project(state.candidate - move), trial)
+    update, opt = transform.update(grad, state.opt)
+    if optimizer == "adam":
+      corner = problem.norm.size(jnp.sign(update))
+      direction = update / jnp.maximum(corner, 1e-30)
+    else:
+      direction = problem.norm.direction(update)
+    move = direction * (share * problem.radius)
+    return PGDState(problem.project(state.candidate - move), trial, opt)
 
   return Attack(init, step, steps + 1, FIRST_SUCCESS)

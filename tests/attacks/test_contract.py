@@ -1,69 +1,18 @@
 """Every attack in ATTACKS against every rule that drivers and users rely on."""
 
 import functools
-from typing import Any, NamedTuple
+import importlib
+import importlib.util
 
 import jax
 import numpy as np
 import pytest
 from small_victims import QUICK, SIZE, Curved, Linear, curved, examples, linear, solver
+from table import ONE_EACH, TABLE, Row
 
 from jaxadv import core, drive, engine, losses, problem
 from jaxadv.attacks import ATTACKS
 from jaxadv.norms import NORMS
-
-BOX = (-1.0, 1.0)
-INF = float("inf")
-
-
-class Row(NamedTuple):
-  """One attack as the table tries it. goal "": the attack's own."""
-
-  method: str
-  norm: str
-  radius: float
-  hyper: dict[str, Any]
-  goal: str = ""
-  random: bool = False
-
-  @property
-  def attack(self) -> core.Attack:
-    return ATTACKS[self.method](**self.hyper)
-
-  @property
-  def goal_name(self) -> str:
-    names = {id(goal): name for name, goal in core.GOALS.items()}
-    return self.goal or names[id(self.attack.goal)]
-
-  @property
-  def threat(self) -> problem.Threat:
-    return problem.Threat(NORMS[self.norm], self.radius, box=BOX)
-
-
-# radii and step sizes so large that box, mask and ball all bind and losses go up again
-TABLE = (
-  Row("white_noise", "l2", 1.5, {}, random=True),
-  Row("fgsm", "linf", 0.4, {}),
-  Row("pgd", "linf", 0.3, {"steps": 5}, random=True),
-  Row("pgd", "l2", 0.8, {"steps": 5, "step_size": 0.8}, "strongest", random=True),
-  Row("pgd", "l1", 1.5, {"steps": 5, "step_size": 0.7}, "smallest", random=True),
-  Row("deepfool", "l2", 0.7, {"steps": 6}),
-  Row(
-    "carlini_wagner",
-    "l2",
-    INF,
-    {"searches": 3, "iterations": 6, "learning_rate": 0.2, "c": 0.3},
-  ),
-  Row(
-    "carlini_wagner",
-    "l2",
-    0.5,
-    {"searches": 2, "iterations": 6, "learning_rate": 0.2, "c": 3.0},
-  ),
-)
-# one of each attack, for the rules in which norm and radius play no part
-ONE_EACH = tuple({row.method: row for row in reversed(TABLE)}.values())
-
 
 EACH_INDEX = pytest.mark.parametrize(
   "index", range(len(TABLE)), ids=lambda at: f"{TABLE[at].method}-{TABLE[at].norm}"
@@ -73,7 +22,17 @@ EACH_ATTACK = pytest.mark.parametrize("row", ONE_EACH, ids=lambda row: row.metho
 
 @pytest.mark.parametrize("method", list(ATTACKS))
 def test_every_attack_is_in_the_table(method):
-  assert method in {row.method for row in TABLE}, f"give {method} a Row in TABLE"
+  assert method in {row.method for row in TABLE}, (
+    f"give {method} a Row in tests/attacks/table.py"
+  )
+
+
+@pytest.mark.parametrize("method", list(ATTACKS))
+def test_every_attack_has_an_oracle(method):
+  name = f"test_{method}"
+  assert importlib.util.find_spec(name), f"{method} has no tests/attacks/{name}.py"
+  oracle = getattr(importlib.import_module(name), "ORACLE", None)
+  assert callable(oracle), f"tests/attacks/{name}.py has no ORACLE = test_of_the_truth"
 
 
 VICTIM = curved(0)

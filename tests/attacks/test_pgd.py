@@ -1,0 +1,55 @@
+"""PGD and FGSM against closed forms on linear victims."""
+
+import numpy as np
+import pytest
+from closed_forms import WIDE, N, binary_margins, fooled, points, solve, towards_targets
+from small_victims import DUAL, examples, linear
+
+from jaxadv import attacks, core, losses
+from jaxadv.norms import NORMS
+from jaxadv.problem import Threat
+
+EACH_NORM = pytest.mark.parametrize("norm", list(NORMS))
+
+
+def test_targeted_pgd_reaches_the_target_just_where_it_can():
+  victim, stack, optimum = towards_targets()
+  share = np.where(stack.id % 2, 1.1, 0.97)
+  reached = share > 1
+  lanes = solve(
+    attacks.pgd(steps=200),
+    Threat(NORMS["l2"], box=WIDE),
+    victim,
+    stack,
+    objective=losses.targeted(losses.margin_loss),
+    radius=share * optimum,
+  )
+  hit = fooled(victim, stack.x, lanes.best.delta) == stack.target
+  assert (hit == reached).all()
+  assert (lanes.best.success == reached).all()
+
+
+@EACH_NORM
+def test_pgd_finds_the_worst_point_of_the_ball(norm):
+  """The margin falls by radius * dual(w): the most that any point of the ball does."""
+  victim = linear(7, 2, N)
+  x, logits = points(victim, 8, 50)
+  stack = examples(x, logits.argmax(1))
+  w, clean = binary_margins(victim, stack)
+  radius = 0.1
+  lanes = solve(
+    attacks.pgd(steps=100, step_size=0.1),
+    Threat(NORMS[norm], radius, box=WIDE),
+    victim,
+    stack,
+    goal=core.STRONGEST,
+  )
+  fall = -(w * lanes.best.delta).sum(1)
+  best = radius * np.array([DUAL[norm](v) for v in w])
+  np.testing.assert_allclose(fall, best, rtol=1e-3)
+  # the loss that it reports is that of the point: log(1 + exp(-margin)), going down
+  expected = -np.logaddexp(0, -(clean - fall))
+  np.testing.assert_allclose(lanes.best.loss, expected, 1e-4, 1e-6)
+
+
+ORACLE = test_pgd_finds_the_worst_point_of_the_ball

@@ -1,0 +1,56 @@
+"""White noise: its spectrum, and SNR budgets."""
+
+import numpy as np
+import pytest
+from closed_forms import LAST, WIDE, N, points, snr_db, solve
+from small_victims import Linear, examples, linear
+
+from jaxadv import attacks
+from jaxadv.norms import NORMS
+from jaxadv.problem import Threat
+
+
+@pytest.mark.parametrize(
+  "method, norm, exact",
+  [
+    ("white_noise", "l2", True),
+    ("fgsm", "l2", True),
+    ("fgsm", "linf", True),  # every sign fills every corner
+    ("pgd", "l2", True),
+    ("pgd", "l1", False),
+  ],
+)
+def test_an_snr_budget_holds_and_is_filled(method, norm, exact):
+  victim = linear(11, 3, N)
+  x, logits = points(victim, 12, 50)
+  mask = np.arange(N) < 15  # noise on a part of the clip has to be louder there
+  stack = examples(x, logits.argmax(1), mask=mask)
+  attack = {
+    "white_noise": attacks.white_noise(),
+    "fgsm": attacks.fgsm(),
+    "pgd": attacks.pgd(steps=20),
+  }[method]
+  lanes = solve(
+    attack, Threat(NORMS[norm], 20.0, "snr_db", WIDE), victim, stack, goal=LAST
+  )
+  reached = snr_db(x, lanes.best.delta)
+  assert (reached > 20 - 1e-3).all()
+  if exact:
+    np.testing.assert_allclose(reached, 20, atol=1e-3)
+
+
+def test_white_noise_is_gaussian_and_white():
+  """Kurtosis and neighbour correlation of many clips: 3 and 0."""
+  n = 4000
+  victim = Linear(np.zeros((2, n), np.float32), np.zeros(2, np.float32))
+  stack = examples(np.full((5, n), 0.5), 0)
+  threat = Threat(NORMS["l2"], 20.0, "snr_db")
+  noise = solve(attacks.white_noise(), threat, victim, stack).best.delta
+  noise = noise.astype(np.float64) / noise.std(1, keepdims=True)
+  assert abs(noise.mean()) < 0.03
+  assert abs((noise**4).mean() - 3) < 0.3
+  assert abs((noise[:, 1:] * noise[:, :-1]).mean()) < 0.03
+  assert abs(np.corrcoef(noise) - np.eye(5)).max() < 0.1  # each clip its own draw
+
+
+ORACLE = test_an_snr_budget_holds_and_is_filled
