@@ -16,8 +16,11 @@ STAGES = CORE | {"attacks", "models", "data", "problem", "drive", "engine", "err
 ALLOWED = {
   "__init__": set(),
   "errors": set(),
-  "norms": set(),
+  "hyperplane": set(),
+  "norms": {"errors", "hyperplane"},
   "losses": {"errors"},
+  "norm_lifts": {"norms", "errors"},
+  "planted": CORE | {"problem"},
   "judge": set(),
   "models": set(),
   "results": {"errors", "workdir"},
@@ -27,6 +30,7 @@ ALLOWED = {
   "problem": CORE,
   "drive": CORE,
   "engine": CORE | {"drive"},
+  "universal": CORE | {"problem"},
   "training": {"models"},
   "workdir": {"errors"},
   "cli": {"errors"},
@@ -38,6 +42,7 @@ ALLOWED = {
 }
 DEVICE_STAGE = {
   *("norms", "losses", "core", "attacks", "problem", "drive", "engine", "judge"),
+  *("universal", "norm_lifts", "planted", "hyperplane"),
   *("models", "errors", "__init__"),
 }
 DEVICE_LIBRARIES = {"jax", "flax", "optax", "chex", "numpy", "jaxadv"}

@@ -1,0 +1,91 @@
+"""Norms of norms: budgets per frame, and inside a band."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxadv.errors import InputError
+from jaxadv.norms import Norm
+
+_TINY = 1e-30
+
+
+def framewise(norm: Norm, frame: int) -> Norm:
+  """The largest `norm` among frames of `frame` consecutive values of a perturbation.
+
+  Rows of features [T, M] with frame = M; stretches of a waveform. The perturbation's
+  number of values must be a multiple of `frame`. Each frame may fill the radius:
+  Li et al., Audio-visual event recognition through the lens of adversary, ICASSP 2021
+  (a budget of 0.1 a frame).
+  """
+
+  def frames(values):
+    if values.size % frame:
+      raise InputError(
+        f"a perturbation of {values.size} values has no whole number of frames of "
+        f"{frame}: pad it, or take another frame"
+      )
+    return values.reshape(-1, frame)
+
+  def each(function):
+    return lambda values: jax.vmap(function)(frames(values)).reshape(values.shape)
+
+  def project(delta, radius, low=-jnp.inf, high=jnp.inf):
+    bounds = [frames(jnp.broadcast_to(bound, delta.shape)) for bound in (low, high)]
+    one = jax.vmap(norm.project, (0, None, 0, 0))
+    return one(frames(delta), radius, *bounds).reshape(delta.shape)
+
+  def sample(key, mask):
+    keys = jax.random.split(key, len(frames(mask)))
+    return jax.vmap(norm.sample)(keys, frames(mask)).reshape(mask.shape)
+
+  return norm._replace(
+    size=lambda delta: jnp.max(jax.vmap(norm.size)(frames(delta))),
+    project=project,
+    direction=each(norm.direction),
+    steepest=each(norm.steepest),
+    sample=sample,
+    within_l2=lambda radius, count: norm.within_l2(
+      radius / jnp.sqrt(jnp.maximum(count / frame, 1.0)), jnp.minimum(count, frame)
+    ),
+  )
+
+
+def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> Norm:
+  """`norm`, of perturbations along the last axis with nothing outside a band.
+
+  What a mask over frequency is for waveforms: perturbations go through the ideal filter
+  of low_hz <= f <= high_hz and are scaled into the ball where that made them larger. In
+  l2 projection and direction stay exact. A box that cuts the clip off afterwards adds
+  what it cuts.
+  """
+  if not 0 <= low_hz < high_hz <= rate_hz / 2:
+    raise InputError(
+      f"the band {low_hz} to {high_hz} Hz is empty or beyond {rate_hz / 2} Hz: give "
+      "0 <= low_hz < high_hz <= rate_hz / 2"
+    )
+
+  def keep(delta):
+    count = delta.shape[-1]
+    frequency = jnp.fft.rfftfreq(count, 1 / rate_hz)
+    inside = (frequency >= low_hz) & (frequency <= high_hz)
+    return jnp.fft.irfft(jnp.fft.rfft(delta) * inside, count)
+
+  def scaled(delta, radius):
+    size = norm.size(delta)
+    return delta * jnp.where(size > radius, radius / jnp.maximum(size, _TINY), 1.0)
+
+  def unit(delta):
+    return delta / jnp.maximum(norm.size(delta), _TINY)
+
+  def project(delta, radius, low=-jnp.inf, high=jnp.inf):
+    return jnp.clip(scaled(keep(norm.project(delta, radius)), radius), low, high)
+
+  def sample(key, mask):
+    return scaled(keep(norm.sample(key, mask)), 1.0)
+
+  return norm._replace(
+    project=project,
+    direction=lambda grad: unit(keep(norm.direction(keep(grad)))),
+    steepest=lambda grad: unit(keep(norm.steepest(keep(grad)))),
+    sample=sample,
+  )
