@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
         "processes": 0,
         "lane_chunks": 256,
         "chunk": 0,
+        "guards": True,  # look at the victim first (jaxadv/guards.py)
         "only": "",
       },
     }

@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
         "processes": 0,
         "lane_chunks": 16,
         "chunk": 0,  # steps between looks at the host; 0: what suits the device
+        "guards": True,  # look at the victim first (jaxadv/guards.py)
         "only": "",  # "": all attacks; or "deepfool,fgsm"
       },
     }

@@ -14,7 +14,17 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxadv import attack_run, build, cli, record, report, results, workdir
+from jaxadv import (
+  attack_run,
+  build,
+  cli,
+  keys,
+  preflight,
+  record,
+  report,
+  results,
+  workdir,
+)
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
 from jaxadv.victim import load_victim
@@ -22,7 +32,7 @@ from jaxadv.victim import load_victim
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
-  build.check(settings, build.ATTACK_KEYS)
+  keys.check(settings, keys.ATTACK_KEYS)
   plans = choose_plans(settings)
   victim = load_victim(settings["victim"])
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
@@ -41,6 +51,9 @@ def main(config: ConfigDict) -> None:
     "versions": record.versions(),
     "device": f"{jax.device_count()} x {device}",
   }
+  if settings["runtime"]["guards"]:
+    for sentence in preflight.inspect_run(plans, victim, buckets, settings, folder):
+      print(sentence, flush=True)
   usages = {}
   for name, plan in plans.items():
     usages[name] = attack_run.run_attack(
@@ -74,7 +87,7 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
   target = bool(settings["targets"])
   plans = {name: build.attack_plan(name, listed[name], target=target) for name in names}
   # a ConfigDict sorts its keys: as in ATTACKS, so that the cheap ones come first
-  methods = list(build.ATTACKS)
+  methods = [*build.ATTACKS, *build.ENSEMBLES]
   return dict(
     sorted(plans.items(), key=lambda p: methods.index(listed[p[0]]["method"]))
   )

@@ -1,5 +1,6 @@
 """What an attack step costs against the bare gradient: `python experiments/bench.py
---config=configs/bench_limit.py`.
+--config=configs/bench_limit.py`; our attacks against those of other libraries, in
+`peers/`: `python experiments/bench.py --config=configs/bench_peers.py`.
 
 In one process, interleaved, medians over repeats: the attack's compiled step on a full
 set of lanes, and the jitted value_and_grad of the same loss on the same batch. Machine
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxadv import build, cli, drive, engine, problem, record, workdir
+from jaxadv import build, cli, drive, engine, keys, problem, record, workdir
 from jaxadv.core import Example, examples
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report.tables import Table, to_markdown, to_text
@@ -25,7 +26,14 @@ from jaxadv.report.tables import Table, to_markdown, to_text
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
-  build.check(settings, build.BENCH_KEYS)
+  if settings.get("kind") == "peers":
+    keys.check(settings, keys.BENCH_PEERS_KEYS)
+    # torch and the peers are no dependency of the rest
+    from peers import compare as against_peers
+
+    against_peers.run(settings, f"{machine()}; {record.versions()}")
+    return
+  keys.check(settings, keys.BENCH_KEYS)
   plans = {
     name: build.attack_plan(name, entry, target=False)
     for name, entry in settings["attacks"].items()

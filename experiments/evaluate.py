@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
-from jaxadv import build, cli, data, workdir
+from jaxadv import build, cli, data, keys, workdir
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
 from jaxadv.report import list_skipped
@@ -23,7 +23,7 @@ from jaxadv.victim import Victim, load_victim
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
-  build.check(settings, build.EVALUATE_KEYS)
+  keys.check(settings, keys.EVALUATE_KEYS)
   victim = load_victim(settings["victim"])
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
   folder = workdir.claim(settings["workdir"], settings)

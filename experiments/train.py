@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
-from jaxadv import build, cli, data, training, victim, workdir
+from jaxadv import build, cli, data, keys, training, victim, workdir
 from jaxadv.errors import InputError
 from jaxadv.models import FRONTENDS, Classifier
 from jaxadv.models.frontends import SAMPLE_RATE_HZ
@@ -27,7 +27,7 @@ from jaxadv.training import Chunks
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
-  build.check(settings, build.TRAIN_KEYS)
+  keys.check(settings, keys.TRAIN_KEYS)
   dataset = build.dataset(settings["data"], "train")
   model = build.classifier(settings["model"], len(dataset.classes))
   features_of(settings["train"]["features"])

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import build, data, drive, engine, problem, workdir
+from jaxadv import build, data, drive, engine, ensemble, problem, workdir
 from jaxadv.core import Example
 from jaxadv.errors import InputError
 from jaxadv.record import Finished, Job, Recorder
@@ -37,8 +37,8 @@ class Usage:
   waiting_s: float = 0.0  # for clips
   judging_s: float = 0.0
 
-  def add(self, look: engine.Look) -> None:
-    self.rows += len(look.outcomes)
+  def add(self, look: engine.Look, rows: int) -> None:
+    self.rows += rows
     self.useful += sum(outcome.steps for outcome in look.outcomes)
     self.lane_steps += look.lane_steps
     self.stepping_s += look.seconds
@@ -116,26 +116,22 @@ def run_attack(
   devices, usage = jax.local_devices(), Usage()
   key = jax.random.key(settings["seed"])
   placed = engine.replicate((victim.variables, key), devices)
-  driver = drive.driver(
-    plan.attack, problem.bind(victim.logits, plan.threat, plan.objective), plan.goal
-  )
   finished = {row["id"] for row in done}
   total = sum(len(jobs) for _, jobs in buckets)
-  passes = plan.attack.backward_passes
   with Progress(common["attack"], total, done) as progress:
     for chunks, jobs in buckets:
       # of all jobs, not of those left: a resumed run compiles the same program
       lanes = max(1, settings["runtime"]["lane_chunks"] // chunks)
       lanes = min(lanes, -(-len(jobs) // len(devices)))
-      recorder = Recorder(folder, victim, logits, common, passes, lanes)
+      recorder = Recorder(folder, victim, plan, logits, common, lanes)
       left = [job for job in jobs if job.id not in finished]
-      for rows in attack_bucket(driver, placed, left, settings, recorder, usage):
+      for rows in attack_bucket(plan, placed, left, settings, recorder, usage):
         progress.update(rows)
   return usage
 
 
 def attack_bucket(
-  driver: drive.Driver,
+  plan: build.AttackPlan,
   placed: tuple[Any, jax.Array],
   jobs: Sequence[Job],
   settings: Mapping[str, Any],
@@ -146,22 +142,30 @@ def attack_bucket(
   key, on all devices. Nothing is compiled where no clip can be used."""
   skipped = workdir.read_skipped(recorder.folder)
   held: dict[int, tuple[Job, Example, int]] = {}
-  examples = feed(jobs, settings, held, skipped)
-  first = next(examples, None)
-  if first is not None:
-    devices = jax.local_devices()
+  by_id, devices = {job.id: job for job in jobs}, jax.local_devices()
+  logits_fn = recorder.victim.logits
+
+  def run_stage(stage, ids):
+    # what survived a stage is read again: examples are not kept in memory
+    examples = feed([by_id[n] for n in ids], settings, held, skipped)
+    first = next(examples, None)
+    if first is None:
+      return
+    bind = problem.bind(logits_fn, plan.threat, stage.objective)
     compiled = engine.compile_lanes(
-      driver,
+      drive.driver(stage.attack, bind, plan.goal),
       *placed,
       first,
       precision=settings["precision"],
-      lanes=recorder.batch,
+      lanes=max(1, recorder.batch // stage.attack.forward_passes),
       chunk=settings["runtime"]["chunk"] or engine.default_chunk(devices),
       devices=devices,
     )
     usage.compiling_s += compiled.seconds
-    looks = engine.run(compiled, *placed, itertools.chain([first], examples))
-    yield from record(looks, recorder, held, usage)
+    yield from engine.run(compiled, *placed, itertools.chain([first], examples))
+
+  looks = ensemble.worst_case(plan.stages, run_stage, by_id)
+  yield from record(looks, recorder, held, usage)
   workdir.write_skipped(recorder.folder, skipped)
 
 
@@ -170,6 +174,7 @@ def feed(
   settings: Mapping[str, Any],
   held: dict[int, tuple[Job, Example, int]],
   skipped: dict[str, str],
+  say: Callable[[str], object] = tqdm.write,
 ) -> Iterator[Example]:
   """Examples of the jobs in order; what the recorder will need of each is in `held`."""
   by_file: dict[str, list[Job]] = {}
@@ -181,7 +186,7 @@ def feed(
     threads=settings["runtime"]["threads"],
     processes=settings["runtime"]["processes"],
   )
-  for clip, x, samples in data.usable(loaded, skipped, tqdm.write):
+  for clip, x, samples in data.usable(loaded, skipped, say):
     mask = (np.arange(len(x)) < samples).astype(np.float32)
     for job in by_file[clip.file]:
       ends = np.int32(clip.label), np.int32(job.target)
@@ -190,7 +195,7 @@ def feed(
 
 
 def record(
-  looks: Iterator[engine.Look],
+  looks: Iterator[tuple[engine.Look, list[ensemble.Found]]],
   recorder: Recorder,
   held: dict[int, tuple[Job, Example, int]],
   usage: Usage,
@@ -211,9 +216,10 @@ def record(
     return rows
 
   try:
-    for look in looks:
-      usage.add(look)
-      pending += [Finished(*held.pop(o.id), o) for o in look.outcomes]
+    for look, found in looks:
+      usage.add(look, len(found))
+      ended = {outcome.id: held.pop(outcome.id) for outcome in look.outcomes}
+      pending += [Finished(*ended[one.outcome.id], one) for one in found]
       while len(pending) >= batch:
         yield store()
       if time.monotonic() - since > _FLUSH_S:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv.core import Attack, Bind, Example, Goal, Trial, unjudged, where
+from jaxadv.inputs import check_answers, check_examples
 
 Array = jax.Array
 
@@ -46,10 +47,13 @@ class Lane(NamedTuple):
 class Driver(NamedTuple):
   """start: params, key, example -> Lane; costs no forward pass.
   advance: params, key, lane, example -> Lane; costs one, a lane that is done stays.
+  attack, bind: what it was made of.
   """
 
   start: Callable[..., Lane]
   advance: Callable[..., Lane]
+  attack: Attack
+  bind: Bind
 
 
 def driver(attack: Attack, bind: Bind, goal: Goal | None = None) -> Driver:
@@ -82,7 +86,7 @@ def driver(attack: Attack, bind: Bind, goal: Goal | None = None) -> Driver:
     watch = _watch(lane.watch, best, state.trial, step, attack.steps)
     return where(lane.done, lane, Lane(step, state, best, done, watch))
 
-  return Driver(start, advance)
+  return Driver(start, advance, attack, bind)
 
 
 def solve(driver: Driver, params: Any, key: Array, example: Example) -> Lane:
@@ -99,5 +103,20 @@ def solve(driver: Driver, params: Any, key: Array, example: Example) -> Lane:
 
 
 def solve_batch(driver: Driver) -> Callable[..., Lane]:
-  """Jitted: params, key, Examples [B, ...] (`core.examples`) -> Lane [B, ...]."""
-  return jax.jit(jax.vmap(functools.partial(solve, driver), (None, None, 0)))
+  """Jitted: params, key, Examples [B, ...] (`core.examples`) -> Lane [B, ...].
+
+  InputError for bad input, and for a victim that returns NaN, one sentence each; not
+  where it is traced itself (inside jit, vmap, grad), as values are not known there.
+  """
+  every = jax.jit(jax.vmap(functools.partial(solve, driver), (None, None, 0)))
+
+  def solved(params: Any, key: Array, examples: Example) -> Lane:
+    given = jax.tree.leaves((params, key, examples))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in given):
+      return every(params, key, examples)
+    check_examples(driver.bind, params, key, examples, driver.attack)
+    lanes = every(params, key, examples)
+    check_answers(examples, lanes.best.loss, lanes.step)
+    return lanes
+
+  return solved

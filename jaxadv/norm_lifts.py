@@ -44,6 +44,9 @@ def framewise(norm: Norm, frame: int) -> Norm:
     direction=each(norm.direction),
     steepest=each(norm.steepest),
     sample=sample,
+    sparse=None,
+    hyperplane=None,
+    remaining=None,
     within_l2=lambda radius, count: norm.within_l2(
       radius / jnp.sqrt(jnp.maximum(count / frame, 1.0)), jnp.minimum(count, frame)
     ),
@@ -88,4 +91,7 @@ def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> N
     direction=lambda grad: unit(keep(norm.direction(keep(grad)))),
     steepest=lambda grad: unit(keep(norm.steepest(keep(grad)))),
     sample=sample,
+    sparse=None,
+    hyperplane=None,
+    remaining=None,
   )

@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import soundfile
 
 from jaxadv import results, workdir
+from jaxadv.build import AttackPlan
 from jaxadv.core import Example
 from jaxadv.data import Clip, pad_to_chunks
 from jaxadv.engine import Outcome
+from jaxadv.ensemble import Found
 from jaxadv.models.frontends import SAMPLE_RATE_HZ
+from jaxadv.problem import Threat
 from jaxadv.victim import Victim
 
 
@@ -31,7 +36,7 @@ class Finished(NamedTuple):
   job: Job
   example: Example
   samples: int
-  outcome: Outcome
+  found: Found
 
 
 def versions() -> str:
@@ -56,11 +61,40 @@ def _read_back(wav: bytes) -> np.ndarray:
   return pad_to_chunks(soundfile.read(io.BytesIO(wav), dtype="float32")[0])
 
 
+def within_threat(threat: Threat, example: Example, heard: np.ndarray) -> bool:
+  """Whether stored samples [n] keep to ball, box and mask, in float64.
+
+  Of the perturbations that float32 rounds to `heard`, the smallest counts, and the
+  radius may be missed by 1e-5 of it.
+  """
+  x, y = np.float64(example.x), np.float64(heard)
+  low, high = threat.box
+  boxed = (y >= low).all() and (y <= high).all()
+  masked = (y == x)[np.asarray(example.mask) == 0].all()
+  rounded = np.spacing(np.abs(np.float32(heard))) / 2
+  delta = np.sign(y - x) * np.maximum(np.abs(y - x) - rounded, 0)
+  with jax.enable_x64(True):
+    radius = threat.radius_of(example._replace(x=jnp.asarray(x)))
+    balled = threat.norm.size(jnp.asarray(delta)) <= radius * (1 + 1e-5)
+  return bool(boxed and masked and balled)
+
+
+def late_drop(outcome: Outcome) -> float | None:
+  """How far the loss fell in the last 10% of the steps, of its size then.
+
+  None where the attack ended before, or saw no number.
+  """
+  late, last = float(outcome.watch.late_loss), float(outcome.best.loss)
+  if not np.isfinite([late, last]).all():
+    return None
+  return max(0.0, late - last) / max(abs(late), 1e-6)
+
+
 class Recorder:
   """Judges and stores finished examples of one attack, a batch at a time.
 
   logits: params, x [B, samples] -> [B, classes], full precision (`judge.judge`).
-  common: what all rows of the attack share. backward_passes: per step.
+  common: what all rows of the attack share.
   batch: examples judged in one call; always that many, so that one program serves, the
   rest being zeros.
   """
@@ -69,14 +103,14 @@ class Recorder:
     self,
     folder: Path,
     victim: Victim,
+    plan: AttackPlan,
     logits: Callable[[Any, np.ndarray], np.ndarray],
     common: Mapping[str, Any],
-    backward_passes: int,
     batch: int,
   ):
-    self.folder, self._victim, self._logits = folder, victim, logits
+    self.folder, self.victim, self._logits = folder, victim, logits
     self._common, self.batch = common, batch
-    self._backward_passes = backward_passes
+    self._plan = plan
 
   def store(self, finished: list[Finished]) -> list[dict[str, Any]]:
     """Writes the WAVs, then the rows, of at most `batch` examples: the rows."""
@@ -85,7 +119,7 @@ class Recorder:
     stored = [self._store_wavs(one) for one in finished]
     heard = np.stack([x for _, xs in stored for x in xs])  # clean, float32, PCM16
     padding = ((0, 3 * self.batch - len(heard)), (0, 0))
-    logits = self._logits(self._victim.variables, np.pad(heard, padding))
+    logits = self._logits(self.victim.variables, np.pad(heard, padding))
     rows = [
       self._row(one, paths, xs, logits[3 * n : 3 * n + 3])
       for n, (one, (paths, xs)) in enumerate(zip(finished, stored, strict=True))
@@ -98,11 +132,11 @@ class Recorder:
     original = f"{one.job.clip.index:05d}_{Path(one.job.clip.file).stem}"
     name = original
     if one.job.target >= 0:
-      name += f"_to_{self._victim.classes[one.job.target]}"
+      name += f"_to_{self.victim.classes[one.job.target]}"
     folder = f"wav/{self._common['attack']}"
     clean = one.example.x[: one.samples]
     # float32 + float32, as the victim inside the loop heard it
-    adversarial = clean + one.outcome.best.delta[: one.samples]
+    adversarial = clean + one.found.outcome.best.delta[: one.samples]
     files = {
       "wav_clean": f"wav/clean/{original}.wav",
       "wav": f"{folder}/{name}.float32.wav",
@@ -120,7 +154,9 @@ class Recorder:
     return files, [_read_back(wav) for wav in wavs]
 
   def _row(self, one: Finished, paths, heard, logits) -> dict[str, Any]:
-    names, (label, target) = self._victim.classes, (one.job.clip.label, one.job.target)
+    names, (label, target) = self.victim.classes, (one.job.clip.label, one.job.target)
+    found, threat = one.found, self._plan.threat
+    watch = found.outcome.watch
     shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     clean, adversarial, pcm16 = shifted / shifted.sum(1, keepdims=True)
     delta = heard[1].astype(np.float64) - heard[0]
@@ -131,6 +167,9 @@ class Recorder:
       said = int(probs.argmax())
       return said == target if target >= 0 else said != label
 
+    success, first = fooled(adversarial), int(watch.first_success)
+    low, high = threat.box
+    edge = (heard[1] <= low) | (heard[1] >= high)
     return dict(self._common) | {
       "id": one.job.id,
       "file": one.job.clip.file,
@@ -146,12 +185,25 @@ class Recorder:
       "snr_db": 20 * np.log10(signal / l2) if l2 else float("inf"),
       "l2": l2,
       "linf": float(np.abs(delta).max()),
-      "success_loop": bool(one.outcome.best.success),
-      "success": fooled(adversarial),
+      "success_loop": bool(one.found.outcome.best.success),
+      "success": success,
       "success_pcm16": fooled(pcm16),
-      "steps": one.outcome.steps,
-      "forward_passes": one.outcome.steps,
-      "backward_passes": one.outcome.steps * self._backward_passes,
-      "seconds": one.outcome.seconds,
+      "within_threat": within_threat(threat, one.example, heard[1]),
+      "silent_success": first > 0 and not success,
+      "clipped": float(edge[one.example.mask != 0].mean()),
+      "first_success_step": first or None,
+      "nan_steps": int(watch.nan_steps),
+      "zero_gradients": int(watch.zero_gradients),
+      "late_drop": late_drop(found.outcome),
+      "found_by": self._found_by(found) if success else None,
+      "steps": found.steps,
+      "forward_passes": found.forward_passes,
+      "backward_passes": found.backward_passes,
+      "seconds": found.seconds,
       **paths,
     }
+
+  def _found_by(self, found: Found) -> str | None:
+    """The stage of an ensemble that an example fell to."""
+    stages = self._plan.stages
+    return stages[found.stage].name if len(stages) > 1 else None

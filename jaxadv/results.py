@@ -37,6 +37,15 @@ _SCHEMA = pa.schema(
     ("success_loop", pa.bool_()),  # as the attack loop saw it
     ("success", pa.bool_()),  # judged again: float32, highest precision
     ("success_pcm16", pa.bool_()),  # and again after a 16-bit PCM round trip
+    ("within_threat", pa.bool_()),  # ball, box and mask: the stored array, in float64
+    ("silent_success", pa.bool_()),  # a step saw a success, the stored one is none
+    ("clipped", pa.float32()),  # share of the writable samples at the box's edge
+    ("first_success_step", pa.int32()),  # null: none
+    ("nan_steps", pa.int32()),  # with a loss or a gradient that was not finite
+    ("zero_gradients", pa.int32()),  # steps whose gradient was 0 everywhere
+    # how far the loss fell in the last 10% of the steps, of its size; null: not reached
+    ("late_drop", pa.float32()),
+    ("found_by", pa.string()),  # the stage of an ensemble; null: no ensemble, or none
     ("steps", pa.int32()),
     ("forward_passes", pa.int32()),
     ("backward_passes", pa.int32()),

@@ -81,8 +81,8 @@ def bind_universal(logits_fn: Callable, threat: Threat, objective: Objective) ->
 
   Clip i hears clip(x_i + u * scale_i): with an absolute budget scale_i = 1 and u has
   the threat's radius; with "relative" scale_i = size(x_i), with "snr_db" |x_i|_2, so
-  that every clip has at least that SNR. `drive.driver(attack, bind_universal(...), LATEST)`
-  advances by one minibatch a step; its steps are epochs * minibatches.
+  that every clip has at least that SNR. `drive.driver(attack, bind, LATEST)` advances
+  by one minibatch a step; its steps are epochs * minibatches.
   Li et al., Audio-visual event recognition through the lens of adversary, ICASSP 2021,
   section 3 (one perturbation for a data set); Moosavi-Dezfooli et al., Universal
   Adversarial Perturbations, CVPR 2017.

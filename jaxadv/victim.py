@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxadv import build
+from jaxadv import build, keys
 from jaxadv.errors import InputError
 from jaxadv.models import Classifier
 from jaxadv.models.frontends import CHUNK_SAMPLES
@@ -55,7 +55,7 @@ def load_victim(path: str) -> Victim:
     raise InputError(
       f"{path}/victim.json is damaged ({error}): train the victim again"
     ) from error
-  build.check({"model": spec}, {"model": build.TRAIN_KEYS["model"]})
+  keys.check({"model": spec}, {"model": keys.TRAIN_KEYS["model"]})
   model = build.classifier(spec, len(classes))
   expected = _shapes_here(model)
   try:

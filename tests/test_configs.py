@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from jaxadv import build
+from jaxadv import build, keys
 
 REPO = Path(__file__).parents[1]
 CONFIGS = sorted((REPO / "configs").glob("*.py"))
@@ -39,7 +39,7 @@ def test_config(path):
   settings = config.to_dict()
   script = script_of(module)
   assert script.is_file()
-  build.check(settings, getattr(build, f"{script.stem.upper()}_KEYS"))
+  keys.check(settings, getattr(keys, f"{script.stem.upper()}_KEYS"))
   if "model" in settings:
     assert build.classifier(settings["model"], 41).network.classes == 41
   for name, entry in settings.get("attacks", {}).items():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxadv import attack_run, engine
+from jaxadv import attack_run, engine, ensemble
 
 
 class Rows:
@@ -25,10 +25,11 @@ class Rows:
 
 def looks(ids, interrupted=False):
   def outcome(at):
-    return engine.Outcome(at, 1, None, 0.0)
+    return engine.Outcome(at, 1, None, None, 0.0)
 
   # one look with more outcomes than a batch, as several devices give
-  yield engine.Look(tuple(map(outcome, ids)), len(ids), 0.0, 0.0)
+  found = [ensemble.Found(0, outcome(at), 1, 1, 1, 0.0) for at in ids]
+  yield engine.Look(tuple(map(outcome, ids)), len(ids), 0.0, 0.0), found
   if interrupted:
     raise KeyboardInterrupt
 

@@ -1,5 +1,7 @@
 """Norms against scipy, closed-form duals, optimality certificates and moments."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,13 @@ from hypothesis.extra import numpy as hnp
 from scipy import optimize, stats
 from small_victims import DUAL, SIZE
 
+from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
 SHAPE = (2, 4)  # not flat: a norm must not depend on the shape
 NAMES = pytest.mark.parametrize("name", list(NORMS))
+# l0 is no norm: its size does not scale and its ball is neither convex nor bounded
+TRUE_NORMS = pytest.mark.parametrize("name", ["l1", "l2", "linf"])
 PROJECT = {name: jax.jit(norm.project) for name, norm in NORMS.items()}
 STEEPEST = {name: jax.jit(norm.steepest) for name, norm in NORMS.items()}
 JIT_DUAL = {name: jax.jit(norm.dual) for name, norm in NORMS.items()}
@@ -40,7 +45,7 @@ def test_size_and_dual_are_the_closed_forms(name, delta):
   np.testing.assert_allclose(JIT_DUAL[name](delta), DUAL[name](exact), 1e-5, 1e-30)
 
 
-@NAMES
+@TRUE_NORMS
 @settings(deadline=None, max_examples=30)
 @given(delta=arrays, radius=radii)
 def test_projection_is_the_nearest_point_of_the_ball(name, delta, radius):
@@ -100,6 +105,64 @@ def test_projection_agrees_with_scipy(name):
   np.testing.assert_allclose(projected, split @ found.x, atol=2e-5)
 
 
+@settings(deadline=None, max_examples=100)
+@given(delta=arrays, low=arrays, high=arrays, radius=st.floats(0, 9, width=32))
+def test_l0_projection_is_the_nearest_of_all_supports(delta, low, high, radius):
+  """Every way to keep `radius` of the 8 coordinates, each clipped to its bounds."""
+  low, high = -np.abs(low), np.abs(high)
+  point = np.asarray(PROJECT["l0"](delta, radius, low, high), np.float64)
+  clipped = np.clip(delta, low, high).astype(np.float64)
+  assert np.count_nonzero(point) <= radius
+  assert ((point == 0) | (point == clipped)).all()
+  kept = np.array(
+    [c for c in itertools.product((0, 1), repeat=8) if sum(c) <= np.float32(radius)]
+  ).reshape(-1, *SHAPE)
+  nearest = ((delta - kept * clipped) ** 2).sum((1, 2)).min()
+  distance = ((delta - point) ** 2).sum()
+  np.testing.assert_allclose(distance, nearest, rtol=1e-6, atol=1e-30)
+
+
+def test_l0_projection_of_a_whole_clip_keeps_the_largest():
+  """As many as the radius says, of equals the first, to the last bit."""
+  delta = np.random.default_rng(0).normal(size=2**19).astype(np.float32).round(2)
+  for radius in (1, 777, 2**18 + 1):
+    order = np.argsort(-np.abs(delta), kind="stable")
+    expected = np.zeros_like(delta)
+    expected[order[:radius]] = delta[order[:radius]]
+    found = PROJECT["l0"](delta, np.float32(radius + 0.5))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_l0_steepest_within_bounds_is_the_coordinate_that_gains_most():
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    grad, low, high = rng.normal(size=(3, *SHAPE)).astype(np.float32)
+    low, high = -np.abs(low), np.abs(high)
+    gains = np.maximum(grad * low, grad * high)
+    step = np.asarray(NORMS["l0"].steepest(grad, low, high))
+    assert np.count_nonzero(step) == 1
+    assert (step >= low).all() and (step <= high).all()
+    np.testing.assert_allclose((step * grad).sum(), gains.max(), rtol=1e-6)
+    dual = NORMS["l0"].dual(grad, low, high)
+    np.testing.assert_allclose(dual, gains.max(), rtol=1e-6)
+
+
+def test_l0_samples_are_uniform_on_one_masked_coordinate():
+  mask = np.float32([[1, 0, 1, 1], [0, 1, 0, 1]])
+  keys = jax.random.split(jax.random.key(7), 4000)
+  draws = np.asarray(DRAWS["l0"](keys, mask))
+  assert ((draws != 0).sum((1, 2)) == 1).all() and (draws[:, mask == 0] == 0).all()
+  chosen = (draws[:, mask == 1] != 0).sum(0)
+  assert stats.chisquare(chosen).pvalue > 1e-3
+  values = draws[draws != 0]
+  assert stats.kstest(values, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+def test_l0_has_no_radius_for_an_snr():
+  with pytest.raises(InputError, match="SNR in dB says nothing about how many"):
+    NORMS["l0"].within_l2(jnp.float32(1.0), jnp.float32(8))
+
+
 @NAMES
 def test_an_infinite_radius_leaves_delta_alone(name):
   delta = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
@@ -107,7 +170,7 @@ def test_an_infinite_radius_leaves_delta_alone(name):
     np.testing.assert_array_equal(PROJECT[name](some, np.float32(np.inf)), some)
 
 
-@NAMES
+@TRUE_NORMS
 def test_projection_of_a_whole_clip_stays_in_the_ball(name):
   """Half a million coordinates: sums in float32 must not drift out of the ball."""
   delta = np.random.default_rng(0).normal(size=2**19).astype(np.float32)
@@ -141,7 +204,7 @@ def test_nothing_divides_by_zero(name):
   np.testing.assert_array_equal(nothing, np.zeros(SHAPE))
 
 
-@NAMES
+@TRUE_NORMS
 def test_l2_size_of_tiny_and_huge_values(name):
   """Their squares leave the range of float32."""
   unit = np.float32([[3, 0, 0, 0], [0, 0, 4, 0]])
@@ -159,7 +222,7 @@ VARIANCE = {
 }
 
 
-@NAMES
+@TRUE_NORMS
 def test_samples_are_uniform_in_the_ball_of_the_masked_coordinates(name):
   mask = np.float32([[1, 0, 1, 1], [0, 1, 0, 1]])
   keys = jax.random.split(jax.random.key(7), 4000)
@@ -177,7 +240,7 @@ def test_samples_are_uniform_in_the_ball_of_the_masked_coordinates(name):
   np.testing.assert_allclose(free.mean(0), 0, atol=4 * np.sqrt(expected.max() / 4000))
 
 
-@NAMES
+@TRUE_NORMS
 @settings(deadline=None, max_examples=30)
 @given(delta=arrays, radius=st.floats(2**-6, 64, width=32))
 def test_within_l2_is_the_largest_ball_inside_the_l2_ball(name, delta, radius):

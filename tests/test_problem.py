@@ -6,6 +6,7 @@ import pytest
 from small_victims import SIZE, Curved, curved, examples
 
 from jaxadv import losses, problem
+from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
 RNG = np.random.default_rng(0)
@@ -30,11 +31,13 @@ def test_fit_is_the_nearest_perturbation_inside_mask_and_box(box):
   np.testing.assert_allclose(bound(box=box).fit(DELTA), nearest, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", list(NORMS))
-def test_project_is_inside_ball_box_and_mask(norm):
+@pytest.mark.parametrize(
+  "norm, radius", [("l0", 3.0), ("l1", 0.5), ("l2", 0.5), ("linf", 0.5)]
+)
+def test_project_is_inside_ball_box_and_mask(norm, radius):
   outside = 2 * DELTA * MASK + 1e-3  # a little of it beyond the mask too
-  delta = np.asarray(bound(norm, 0.5).project(outside), np.float64)
-  assert 0.05 < SIZE[norm](delta) <= 0.5 * (1 + 1e-5)
+  delta = np.asarray(bound(norm, radius).project(outside), np.float64)
+  assert 0.1 * radius < SIZE[norm](delta) <= radius * (1 + 1e-5)
   assert np.abs(X + delta).max() <= 1 + 1e-6 and (delta[~MASK] == 0).all()
 
 
@@ -46,7 +49,14 @@ def test_logits_are_of_the_masked_perturbation_and_so_is_the_gradient():
   assert (np.asarray(grad)[~MASK] == 0).all() and (np.asarray(grad)[MASK] != 0).all()
 
 
-@pytest.mark.parametrize("norm", list(NORMS))
+def test_an_l0_budget_may_be_a_share_of_the_samples_but_no_snr():
+  radius = bound("l0", 0.25, "relative").radius
+  np.testing.assert_allclose(radius, 0.25 * MASK.sum(), rtol=1e-6)
+  with pytest.raises(InputError, match="give an absolute or a relative radius"):
+    bound("l0", 20.0, "snr_db")
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 def test_budgets(norm):
   exact = X.astype(np.float64)
   relative = bound(norm, 0.3, "relative").radius

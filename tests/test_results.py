@@ -11,17 +11,20 @@ from jaxadv import results
 
 TEXTS = ("model", "label", "clean_label", "new_label", "config_hash", "versions")
 FLAGS = ("clean_correct", "success_loop", "success", "success_pcm16")
+WATCHED = ("first_success_step", "nan_steps", "zero_gradients")
 NUMBERS = ("duration_s", "gt_conf", "new_conf", "gt_new_conf", "snr_db", "l2", "linf")
+GUARDED = ("clipped", "late_drop", "seconds")
 
 
 def row(id: int, attack: str = "pgd", **changes) -> dict:
   """A row whose every field has a value of its own."""
   filled = {"id": id, "attack": attack, "file": f"{id}.wav", "target": "Oboe"}
   filled |= {name: f"{name} {id}" for name in (*TEXTS, "device")}
-  filled |= {name: (id + n) % 2 == 0 for n, name in enumerate(FLAGS)}
+  flags = (*FLAGS, "within_threat", "silent_success")
+  filled |= {name: (id + n) % 2 == 0 for n, name in enumerate(flags)}
   # float32 holds quarters exactly
-  filled |= {name: id + n / 4 for n, name in enumerate((*NUMBERS, "seconds"))}
-  counts = ("steps", "forward_passes", "backward_passes")
+  filled |= {name: id + n / 4 for n, name in enumerate((*NUMBERS, *GUARDED))}
+  counts = ("steps", "forward_passes", "backward_passes", *WATCHED)
   filled |= {name: 10 * id + n for n, name in enumerate(counts)} | {"seed": 2**40 + id}
   wavs = ("wav", "wav_pcm16", "wav_clean")
   return filled | {name: f"wav/{name}/{id}.wav" for name in wavs} | changes

@@ -17,43 +17,95 @@ class DeepFoolState(NamedTuple):
   first: Array  # bool []
 
 
+class _Defaults(NamedTuple):
+  steps: int
+  classes: int
+  nudge: float
+
+
+_VARIANTS = {
+  "canonical": _Defaults(50, 10, 1e-4),
+  "subramanian": _Defaults(200, 41, 1e-5),
+}
+
+
 def deepfool(
-  *, steps: int = 50, classes: int = 10, overshoot: float = 0.02, nudge: float = 1e-4
+  *,
+  variant: str = "canonical",
+  steps: int = 0,
+  classes: int = 0,
+  overshoot: float = 0.02,
+  nudge: float = 0.0,
 ) -> Attack:
-  """Untargeted minimum-norm attack; label = the class to be left.
+  """Minimum-norm attack: from the label's class to the nearest other, or to the target.
 
   With f_k = logits_k - logits_label and w_k its gradient, the rival k with the smallest
   |f_k| / dual(w_k) gives the step (|f_k| / dual(w_k) + nudge) * steepest(w_k); what is
   judged is x + (1 + overshoot) * sum of steps. Rivals: the `classes` - 1 largest other
-  logits of the clean clip, as in the authors' code. steps: at most so many steps;
-  steps + 1 points are judged, the clean clip first.
+  logits of the clean clip, as in the authors' code. Targeted: the target is the only
+  rival, and the largest other class of the moment stands for the label. That is exact
+  for two classes; with more the path follows one boundary at a time.
+  steps: at most so many steps; steps + 1 points are judged, the clean clip first.
+  variant: "canonical", or "subramanian": the rival with the LARGEST (|f_k| + nudge) /
+    dual(w_k), never class 0 unless it is the target.
+  0 for steps, classes and nudge: 50, 10, 1e-4; in "subramanian" 200, 41, 1e-5.
+  backward_passes says classes - 1 a step. It is the victim's number of classes - 1
+  where that is smaller, and 1 where targeted.
+  l1 is left out: a step moves one coordinate, and no further once that meets the box.
   Moosavi-Dezfooli et al., DeepFool, CVPR 2016, algorithm 2 (l2), section 3.3 (lp).
+  Subramanian et al., Adversarial attacks in sound event classification, 2019, as their
+  code has it; theirs averages over the chunks of a clip, this takes the clip's logits.
   """
-  require(steps >= 1, "steps", steps, "at least 1")
-  require(classes >= 2, "classes", classes, "at least 2")
+  require(variant in _VARIANTS, "variant", variant, f"one of {', '.join(_VARIANTS)}")
+  require(steps >= 0, "steps", steps, "0 (the variant's own) or more")
+  require(classes == 0 or classes >= 2, "classes", classes, "0 or at least 2")
   require(overshoot >= 0, "overshoot", overshoot, "0 or more")
+  require(nudge >= 0, "nudge", nudge, "0 (the variant's own) or more")
+  farthest, defaults = variant == "subramanian", _VARIANTS[variant]
+  steps, classes = steps or defaults.steps, classes or defaults.classes
+  nudge = nudge or defaults.nudge
 
   def init(key, problem):
     count = jax.eval_shape(problem.logits, problem.zero).shape[0]
-    rivals = jnp.zeros(min(classes, count) - 1, jnp.int32)
+    tried = 1 if problem.objective.targeted else min(classes, count) - 1
     start = (problem.zero, unjudged(problem), problem.zero)
-    return DeepFoolState(*start, rivals, jnp.bool_(True))
+    return DeepFoolState(*start, jnp.zeros(tried, jnp.int32), jnp.bool_(True))
+
+  def opponents(state, problem, logits):
+    """The classes to go to [R], and the one to leave []."""
+
+    def ranked(label, count):
+      others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
+      return jax.lax.top_k(others, count)[1]
+
+    label, target = problem.example.label, problem.example.target
+    if problem.objective.targeted:
+      return target[None], ranked(target, 1)[0]
+    first = ranked(label, state.rivals.size)
+    return jnp.where(state.first, first, state.rivals), label
+
+  def choose(problem, rivals, gap, dual):
+    """Which rival, and how far its boundary is."""
+    divisor = jnp.where(dual > 0, dual, 1.0)
+    if not farthest:
+      at = jnp.argmin(jnp.where(dual > 0, gap / divisor, jnp.inf))
+      return at, gap[at] / divisor[at] + nudge
+    allowed = (rivals != 0) | problem.objective.targeted
+    distance = (gap + nudge) / divisor
+    at = jnp.argmax(jnp.where((dual > 0) & allowed, distance, -jnp.inf))
+    return at, jnp.where(allowed[at], distance[at], 0.0)
 
   def step(key, state, problem):
-    label = problem.example.label
     logits, pull = jax.vjp(problem.logits, state.candidate)
-    others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
-    ranked = jax.lax.top_k(others, state.rivals.size)[1]
-    rivals = jnp.where(state.first, ranked, state.rivals)
-    one_hot = jax.nn.one_hot(jnp.append(rivals, label), logits.size)
+    rivals, leave = opponents(state, problem, logits)
+    one_hot = jax.nn.one_hot(jnp.append(rivals, leave), logits.size)
     (grads,) = jax.vmap(pull)(one_hot[:-1] - one_hot[-1])  # [R, ...]
     trial, grads = problem.checked(problem.judge(state.candidate, logits), grads)
     dual = jax.vmap(problem.norm.dual)(grads)
-    gap = jnp.abs(logits[rivals] - logits[label])
-    distance = jnp.where(dual > 0, gap / jnp.where(dual > 0, dual, 1.0), jnp.inf)
-    nearest = jnp.argmin(distance)
-    length = jnp.where(dual[nearest] > 0, distance[nearest] + nudge, 0.0)
-    total = state.total + length * problem.norm.steepest(grads[nearest])
+    gap = jnp.abs(logits[rivals] - logits[leave])
+    at, distance = choose(problem, rivals, gap, dual)
+    length = jnp.where(dual[at] > 0, distance, 0.0)
+    total = state.total + length * problem.norm.steepest(grads[at])
     candidate = problem.project((1 + overshoot) * total)
     return DeepFoolState(candidate, trial, total, rivals, jnp.bool_(False))
 
@@ -64,6 +116,5 @@ def deepfool(
     FIRST_SUCCESS,
     backward_passes=classes - 1,
     needs_radius=False,
-    targetable=False,
     norms=("l2", "linf"),
   )

@@ -31,4 +31,4 @@ def fgsm() -> Attack:
     scale = problem.radius / jnp.where(size > 0, size, 1.0)
     return FGSMState(problem.project(-sign * scale), trial)
 
-  return Attack(init, step, 2, STRONGEST)
+  return Attack(init, step, 2, STRONGEST, norms=("l1", "l2", "linf"))

@@ -75,4 +75,4 @@ def pgd(
     move = direction * (share * problem.radius)
     return PGDState(problem.project(state.candidate - move), trial, opt)
 
-  return Attack(init, step, steps + 1, FIRST_SUCCESS)
+  return Attack(init, step, steps + 1, FIRST_SUCCESS, norms=("l1", "l2", "linf"))

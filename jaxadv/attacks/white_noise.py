@@ -29,4 +29,4 @@ def white_noise() -> Attack:
   def step(key, state, problem):
     return state._replace(trial=problem.evaluate(state.candidate))
 
-  return Attack(init, step, 1, STRONGEST, backward_passes=0)
+  return Attack(init, step, 1, STRONGEST, backward_passes=0, norms=("l1", "l2", "linf"))

@@ -2,8 +2,9 @@
 
 from jaxadv.models.classifier import Classifier
 from jaxadv.models.frontends import FRONTENDS
+from jaxadv.models.gcnn import GCNN
 from jaxadv.models.vgg import VGG13
 
-MODELS = {"vgg13": VGG13}
+MODELS = {"vgg13": VGG13, "gcnn": GCNN}
 
-__all__ = ["FRONTENDS", "MODELS", "VGG13", "Classifier"]
+__all__ = ["FRONTENDS", "GCNN", "MODELS", "VGG13", "Classifier"]

@@ -8,10 +8,11 @@ _MOST_SKIPPED = 20  # file names that a terminal can stand
 def write_report(workdir: str | Path) -> str:
   """Writes summary.md, tables/, figures/, page/ and index.html into a run's folder.
 
-  Returns the text for the terminal: Tables 2 and 3, judgements, skipped files, where
-  the page is. InputError where the folder holds no rows or a stored file is bad.
+  Returns the text for the terminal: Tables 2 and 3, judgements, guards, skipped files,
+  where the page is. InputError where the folder holds no rows or a stored file is bad.
   """
   # imported here: matplotlib and soundfile are slow to load, and rarely wanted
+  from jaxadv.report import guards
   from jaxadv.report.folder import read_run
   from jaxadv.report.page import make_tables, write_page
   from jaxadv.report.tables import escape_markdown, to_markdown, to_text
@@ -25,7 +26,8 @@ def write_report(workdir: str | Path) -> str:
   written = [*(to_markdown(table) for table in made.values()), skipped, "", items, ""]
   (run.workdir / "summary.md").write_text("\n".join(written), encoding="utf-8")
   printed = [to_text(made[stem]) for stem in ("table_2", "table_3", "judgements")]
-  return "\n\n".join([*printed, list_skipped(lines), f"Page: {_shown(run.workdir)}"])
+  printed += [guards.to_text(guards.examine(run)), list_skipped(lines)]
+  return "\n\n".join([*printed, f"Page: {_shown(run.workdir)}"])
 
 
 def list_skipped(lines: list[str]) -> str:

@@ -21,6 +21,7 @@ class Run(NamedTuple):
   config: dict
   facts: dict  # run.json
   skipped: list[dict]  # file, reason
+  guards: dict  # guards.json: what the pre-flight found
 
   @property
   def classes(self) -> list[str]:
@@ -32,8 +33,8 @@ class Run(NamedTuple):
 def read_run(workdir: str | Path) -> Run:
   """The run in a folder. InputError where it has no rows or a file cannot be read.
 
-  A run that was stopped early may lack config.json, run.json or skipped.csv: they read
-  as empty.
+  A run that was stopped early may lack config.json, run.json, guards.json or
+  skipped.csv: they read as empty.
   """
   workdir = Path(workdir)
   try:
@@ -46,7 +47,8 @@ def read_run(workdir: str | Path) -> Run:
       "attacked at least one clip."
     )
   config, facts = _json(workdir / "config.json"), _json(workdir / "run.json")
-  return Run(workdir, rows, config, facts, _skipped(workdir / "skipped.csv"))
+  guards, skipped = _json(workdir / "guards.json"), _skipped(workdir / "skipped.csv")
+  return Run(workdir, rows, config, facts, skipped, guards)
 
 
 def _json(path: Path) -> dict:

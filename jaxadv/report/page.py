@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from jaxadv.report import figures, tables
+from jaxadv.report import figures, guards, tables
 from jaxadv.report.folder import Run, flatten, read_run, run_facts
 from jaxadv.report.listening import choose, find_clips, make_card, panels
 from jaxadv.report.summary import summarise
@@ -17,6 +17,8 @@ def make_tables(run: Run) -> dict[str, tables.Table]:
     "table_2": tables.table_2(summary),
     "table_3": tables.table_3(summary),
     "judgements": tables.judgements(summary, len(run.skipped)),
+    "guards": guards.table(guards.examine(run)),
+    "watch": guards.watch(run.rows),
     "costs": tables.costs(summary),
   }
 
@@ -84,6 +86,7 @@ def write_page(workdir: str | Path, *, examples: int = 12) -> None:
   text = environment.get_template("page.html").render(
     title=f"Adversarial robustness: {run.facts.get('model') or run.rows[0]['model']}",
     tables=made,
+    guards=guards.examine(run),
     is_text=tables.is_text,
     figures=draw_figures(run),
     cards=make_cards(run, examples),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 MISSING = "-"
-_TEXT_COLUMNS = ("Attack", "Model")  # set flush left; all others hold numbers
+# set flush left; all others hold numbers
+_TEXT_COLUMNS = ("Attack", "Model", "Guard", "Result", "Said")
 _LATEX = {
   "\\": r"\textbackslash{}",
   "~": r"\textasciitilde{}",

@@ -1,6 +1,10 @@
-"""Carlini and Wagner's attack against closed forms and scipy."""
+"""Carlini and Wagner's L2 attack: closed forms, scipy, and the loop in float64."""
 
+import functools
+
+import jax
 import numpy as np
+import pytest
 from closed_forms import (
   RESOLVED,
   N,
@@ -11,43 +15,167 @@ from closed_forms import (
   solve,
   towards_targets,
 )
-from small_victims import examples, linear
+from small_victims import QUICK, Curved, Linear, curved, examples, linear, solver
 
-from jaxadv import attacks, losses
+from jaxadv import attacks, core, drive, losses, problem
 from jaxadv.norms import NORMS
 from jaxadv.problem import Threat
 
-# Adam's steps are as long as the learning rate, whatever the gradient: 1% of a distance
-# of 0.02 in 20 coordinates needs about 1e-3, and 1000 iterations to get anywhere
-CARLINI_WAGNER = {"search_steps": 9, "iterations": 1000, "learning_rate": 1e-3}
+BRIEF = {"search_steps": 3, "iterations": 100, "abort_early": False}
+L2 = Threat(NORMS["l2"])
 
 
-def test_carlini_wagner_reaches_the_minimal_distance():
-  """Within 1% on at least 99% of points, and never below it.
+@functools.cache
+def brief():
+  return solver(attacks.carlini_wagner(**BRIEF), L2, Linear)
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_carlini_wagner_reaches_the_minimal_distance(scale):
+  """Within 1% on at least 99% of points, and never below it, at any scale of the box.
 
   Two classes: with more, the hinge follows the runner-up into a local minimum.
   """
   victim = linear(3, 2, N)
   x, logits = points(victim, 4, 200)
   optimum = minimal_distances(victim, logits, "l2")
-  x, label = x[optimum > RESOLVED], logits.argmax(1)[optimum > RESOLVED]
-  attack = attacks.carlini_wagner(**CARLINI_WAGNER)
-  lanes = solve(attack, Threat(NORMS["l2"]), victim, examples(x, label))
-  ratio = sizes(lanes.best.delta, "l2") / optimum[optimum > RESOLVED]
-  assert len(x) > 150 and (fooled(victim, x, lanes.best.delta) != label).all()
+  far = optimum > RESOLVED
+  x, label, optimum = x[far] / scale, logits.argmax(1)[far], optimum[far] / scale
+  victim = Linear(victim.weights * scale, victim.offset)
+  lanes = brief()(victim, examples(x, label))
+  ratio = sizes(lanes.best.delta, "l2") / optimum
+  assert len(x) > 150 and lanes.best.success.all()
   assert ratio.min() > 0.9999
   assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
 
 
+def test_searches_that_begin_away_find_nearer_boundaries():
+  """Of five classes; from 0 every search ends at the boundary of the first."""
+  victim = linear(1, 5, N)
+  x, logits = points(victim, 2, 200)
+  stack, optimum = (
+    examples(x, logits.argmax(1)),
+    minimal_distances(victim, logits, "l2"),
+  )
+  near = {}
+  for restart in ("zero", "away"):
+    attack = attacks.carlini_wagner(
+      search_steps=5, iterations=100, restart=restart, abort_early=False
+    )
+    ratio = sizes(solve(attack, L2, victim, stack).best.delta, "l2") / optimum
+    assert ratio[optimum > RESOLVED].min() > 0.999
+    near[restart] = (ratio < 1.01).mean()
+  assert near["away"] > near["zero"] + 0.05 and near["away"] > 0.9, near
+
+
 def test_targeted_carlini_wagner_reaches_the_minimal_distance():
   victim, stack, optimum = towards_targets()
-  attack = attacks.carlini_wagner(**CARLINI_WAGNER)
+  attack = attacks.carlini_wagner(**BRIEF)
   threat = Threat(NORMS["l2"], box=(-2.0, 2.0))
   lanes = solve(attack, threat, victim, stack, objective=losses.targeted())
   ratio = sizes(lanes.best.delta, "l2") / optimum
   assert (fooled(victim, stack.x, lanes.best.delta) == stack.target).all()
   assert ratio.min() > 0.999
   assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
+
+
+ITERATIONS, SEARCHES = 40, 3
+PUBLISHED = {"learning_rate": 0.01, "c": 0.05, "restart": "zero"}
+VARIANTS = {
+  "published": PUBLISHED,
+  "patient": {**PUBLISHED, "abort_early": False, "c": 3.0},
+  "subramanian": {**PUBLISHED, "c": 0.01, "kappa": 500.0, "variant": "subramanian"},
+}
+
+
+def restated(victim, x, label, target, hyper):
+  """Every point that the loop looks at, and its last c, in float64."""
+  readout, hidden = np.float64(victim.readout), np.float64(victim.hidden)
+  theirs = hyper.get("variant") == "subramanian"
+  weight = 1 / x.size if theirs else 1.0
+  w0, c, lower, upper, deltas = (
+    np.arctanh(0.999999 * x.astype(np.float64)),
+    hyper["c"],
+    0,
+    1e10,
+    [],
+  )
+  for _ in range(SEARCHES):
+    m, first, second = 0 * w0, 0 * w0, 0 * w0
+    found, before = False, np.inf
+    for at in range(ITERATIONS):
+      squashed = np.tanh(w0 + m)
+      delta = squashed - np.tanh(w0)
+      deltas.append(delta)
+      inner = np.tanh(hidden @ (x + delta))
+      z = readout @ inner
+      one = label if target < 0 else target
+      other = np.argmax(np.where(np.arange(len(z)) == one, -np.inf, z))
+      up, down = (one, other) if target < 0 else (other, one)
+      hinge = max(z[up] - z[down] + hyper.get("kappa", 0.0), 0.0)
+      p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+      if theirs:
+        small = p[label] < 1 / len(z) and z.argmax() != label
+        found |= small if target < 0 else p[target] >= 0.975
+      else:
+        found |= z[up] < z[down]
+      slope = hidden.T @ ((1 - inner**2) * (readout[up] - readout[down]))
+      grad = (2 * weight * delta + c * (hinge > 0) * slope) * (1 - squashed**2)
+      first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
+      unbiased = first / (1 - 0.9 ** (at + 1)), second / (1 - 0.999 ** (at + 1))
+      m = m - hyper["learning_rate"] * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+      value = weight * (delta**2).sum() + c * hinge
+      if hyper.get("abort_early", True) and at % (ITERATIONS // 10) == 0:
+        if value > 0.9999 * before:
+          break
+        before = value
+    if found:
+      upper = min(upper, c)
+      c = (lower + upper) / 2
+    elif not theirs:
+      lower = max(lower, c)
+      c = (lower + upper) / 2 if upper < 1e10 else c * 10
+  return np.array(deltas), c
+
+
+@pytest.mark.parametrize(
+  ("name", "targeted"),
+  [
+    ("published", False),
+    ("patient", True),
+    ("subramanian", False),
+    ("subramanian", True),
+  ],
+)
+def test_every_point_is_that_of_the_published_loop(name, targeted):
+  hyper = VARIANTS[name]
+  victim = curved(0)
+  x = np.random.default_rng(1).uniform(-0.9, 0.9, (6, 12)).astype(np.float32)
+  label = Curved.logits(victim, x.T).argmax(0)
+  stack = examples(x, label, (label + 1) % 4 if targeted else -1)
+  attack = attacks.carlini_wagner(
+    search_steps=SEARCHES, iterations=ITERATIONS, schedule="constant", **hyper
+  )
+  objective = losses.targeted() if targeted else losses.untargeted()
+  bound = problem.bind(Curved.logits, L2, objective)
+  driver = drive.driver(attack, bound, core.STRONGEST)
+
+  def played(example):
+    params, key = tuple(victim), jax.random.key(0)
+
+    def advance(lane, _):
+      lane = driver.advance(params, key, lane, example)
+      return lane, lane.state.trial.delta
+
+    start = driver.start(params, key, example)
+    return jax.lax.scan(advance, start, length=attack.steps)
+
+  lanes, deltas = jax.jit(jax.vmap(played), compiler_options=QUICK)(stack)
+  for at in range(len(x)):
+    expected, c = restated(victim, x[at], label[at], stack.target[at], hyper)
+    assert lanes.step[at] == len(expected)
+    np.testing.assert_allclose(deltas[at][: len(expected)], expected, atol=2e-4)
+    np.testing.assert_allclose(lanes.state.c[at], c, rtol=1e-5)
 
 
 ORACLE = test_carlini_wagner_reaches_the_minimal_distance

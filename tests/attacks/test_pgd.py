@@ -9,7 +9,7 @@ from jaxadv import attacks, core, losses
 from jaxadv.norms import NORMS
 from jaxadv.problem import Threat
 
-EACH_NORM = pytest.mark.parametrize("norm", list(NORMS))
+EACH_NORM = pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 
 
 def test_targeted_pgd_reaches_the_target_just_where_it_can():

@@ -43,6 +43,7 @@ def get_config() -> ConfigDict:
         # one lane of one chunk: as many parts as clips
         "lane_chunks": 1,
         "chunk": 0,
+        "guards": True,
         "only": "deepfool,pgd",
       },
     }

@@ -1,5 +1,6 @@
 """experiments/attack.py as a process: killed, started again, judged from its files."""
 
+import json
 import random
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ import tiny
 from jaxadv import results
 
 FLOATS = ("gt_conf", "new_conf", "gt_new_conf", "snr_db", "l2", "linf", "duration_s")
+FELL = "late_drop"  # a difference of losses: their rounding counts
 TARGETED = {"targets": "all", "data__clips_per_class": 1, "runtime__only": "pgd"}
 
 
@@ -40,6 +42,8 @@ def assert_same_rows(found, expected):
     for name in results.FIELDS:
       if name in FLOATS:
         np.testing.assert_allclose(row[name], other[name], rtol=1e-5, err_msg=name)
+      elif name == FELL and row[name] is not None:
+        assert row[name] == pytest.approx(other[name], abs=1e-4)
       elif name != "seconds":
         assert row[name] == other[name], name
 
@@ -159,6 +163,43 @@ def test_the_stored_difference_has_the_size_that_the_row_says(stored):
     assert row["snr_db"] == pytest.approx(snr_db, abs=1e-3)
     if row["attack"] == "pgd":
       assert 39.99 <= snr_db < 50
+
+
+def test_the_guards_columns_are_what_the_stored_files_say(stored):
+  folder, rows = stored
+  for row in rows:
+    adversarial, _ = soundfile.read(folder / row["wav"], dtype="float32")
+    # the ball is held against the SNR above, the mask against the clean clip's length
+    assert row["within_threat"]
+    assert row["clipped"] == pytest.approx((np.abs(adversarial) >= 1).mean())
+    first = row["first_success_step"]
+    assert first is None or 1 <= first <= row["steps"]
+    assert (first is not None) == row["success_loop"]
+    assert row["silent_success"] == (row["success_loop"] and not row["success"])
+    assert row["nan_steps"] == row["zero_gradients"] == 0
+    # pgd, as configured, takes all of its steps; deepfool may stop before the last
+    assert row["attack"] != "pgd" or row["late_drop"] >= 0
+
+
+def test_it_looks_at_the_victim_first(dataset, victim, attacked, tmp_path):
+  folder, ended = attacked
+  told = json.loads((folder / "guards.json").read_text())
+  assert told["attacks"] == ["deepfool", "pgd"]
+  assert len(set(told["clips"])) == 3 and set(told["clips"]) <= {
+    row["file"] for row in results.read(folder)
+  }
+  for flag in told["flags"]:
+    assert f"guard {flag['name']}: {flag['said']}" in ended.out
+    assert set(flag["examples"]) <= set(told["clips"])
+  assert "\nGuards: " in ended.out
+  assert "not tested: larger radius >= smaller" in ended.out
+  page = (folder / "index.html").read_text()
+  assert "Guards: " in page and "iterative &gt;= single step" in page
+  # and not where it is told not to
+  off = {"runtime__guards": False, "runtime__only": "pgd", "data__clips_per_class": 1}
+  ended = tiny.succeed(tiny.attack(dataset, victim, tmp_path / "off", **off))
+  assert not (tmp_path / "off" / "guards.json").exists()
+  assert "not tested: victim (runtime.guards was off" in ended.out
 
 
 def test_the_clean_wav_is_the_clip(dataset, stored):

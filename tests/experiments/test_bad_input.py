@@ -42,6 +42,7 @@ ATTACK = {
   "radius as text": ({"attacks__pgd__radius": "loud"}, ["radius", "loud"]),
   "radius not a number": ({"attacks__pgd__radius": "nan"}, ["pgd.radius", "nan"]),
   "steps": ({"attacks__pgd__steps": -1}, ["attacks.pgd.steps", "-1"]),
+  "no steps": ({"attacks__pgd__steps": 0}, ["attacks.pgd.steps", "0", "at least 1"]),
   "seed": ({"seed": -1}, ["seed", "-1", "at least 0"]),
   "seed too large": ({"seed": 2**70}, ["seed", str(2**70)]),
   "lanes": ({"runtime__lane_chunks": 0}, ["runtime.lane_chunks", "0"]),
@@ -126,6 +127,10 @@ def test_more_folds_than_clips(dataset, tmp_path, capsys):
       'config.attacks = {"pgd": {"method": "pgd", "norm": "l2", "radius": -1.0}}',
       ["attacks.pgd.radius", "-1.0"],
     ),
+    (
+      'config.attacks = {"pgd": {"method": "pgd", "norm": "l2", "radius": 0.0}}',
+      ["attacks.pgd.radius", "0.0", "more than 0"],
+    ),
     ("config = config.to_dict()", ["get_config", "dict", "ConfigDict"]),
     ("config = config.nothing", ["mine.py", "nothing"]),
     ("config = (", ["was never closed"]),
@@ -138,6 +143,15 @@ def test_a_config_of_ones_own_is_refused(
   command = tiny.command("attack", config)
   said = tiny.sentence(tiny.call(command, capsys))
   assert all(word in said for word in named), said
+
+
+def test_too_few_classes_for_a_loss(dataset, victim, tmp_path, capsys):
+  change = 'config.attacks = {"x": config.attacks.pgd.to_dict() | {"loss": "dlr"}}'
+  config = own_config(tmp_path / "mine.py", change)
+  values = {"data__root": dataset, "victim": victim, "targets": "low"}
+  command = tiny.command("attack", config, workdir=tmp_path / "run", **values)
+  said = tiny.sentence(tiny.call(command, capsys))
+  assert all(word in said for word in ("attacks.x", "DLR", "4 classes", "has 3")), said
 
 
 @pytest.mark.parametrize("experiment", ["attack", "train", "evaluate"])

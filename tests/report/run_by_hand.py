@@ -21,6 +21,8 @@ def make_row(number: int, attack: str, **changed) -> dict:
   row.update(clean_correct=True, success_loop=True, success=True, success_pcm16=True)
   row.update(gt_conf=0.75, new_conf=0.5, gt_new_conf=0.25, snr_db=40.0, l2=1.0)
   row.update(linf=0.1, steps=10, forward_passes=10, backward_passes=20, seconds=2.0)
+  row.update(within_threat=True, silent_success=False, clipped=0.0)
+  row.update(first_success_step=2, nan_steps=0, zero_gradients=0, late_drop=0.0)
   row.update(seed=0, config_hash="c0", versions="jax 0.10.2", device="cpu")
   return row | changed
 
@@ -28,7 +30,7 @@ def make_row(number: int, attack: str, **changed) -> dict:
 def failed(**changed) -> dict:
   """What differs in a row that fooled nobody."""
   lost = dict.fromkeys(("success_loop", "success", "success_pcm16"), False)
-  return lost | {"new_label": "Cello"} | changed
+  return lost | {"new_label": "Cello", "first_success_step": None} | changed
 
 
 def make_rows() -> list[dict]:

@@ -122,7 +122,7 @@ def test_terminal_text_and_files(reported):
   written = (folder / "summary.md").read_text(encoding="utf-8")
   assert "## Table 2" in written
   assert "Skipped files: 1" in written
-  for stem in ("table_2", "table_3", "judgements", "costs"):
+  for stem in ("table_2", "table_3", "judgements", "guards", "watch", "costs"):
     for suffix in ("md", "csv", "tex"):
       assert (folder / "tables" / f"{stem}.{suffix}").stat().st_size > 50
 

@@ -1,0 +1,140 @@
+"""Our attacks against Foolbox, ART, torchattacks, adv-lib and CleverHans.
+
+pip install -c constraints.txt -e '.[experiments,bench]'
+pip install -c constraints.txt --no-deps torchattacks adv-lib cleverhans
+
+Without their dependencies, since those ask for old or absent packages that the attacks
+don't use. Then
+
+python experiments/train.py --config=configs/bundled_vgg13.py
+python experiments/train.py --config=configs/bundled_gcnn.py
+python experiments/bench.py --config=configs/bench_peers.py
+"""
+
+from ml_collections import ConfigDict
+
+# `peers` adds to what the other libraries are told; the rest they read from our entry
+MINIMUM_NORM = {
+  "deepfool": {"steps": 50, "classes": 14},  # all classes, as in most of them
+  "fab": {"iterations": 50, "classes": 14},
+  "fmn": {"steps": 200},
+  "ddn": {"steps": 200, "init_norm": 0.1},
+  "jsma": {
+    "steps": 500,
+    "features": 2,
+    "peers": {"gamma": 1000 / 65536},
+  },  # two samples a step
+  # ours takes step and c from the gradient; theirs are the best of a few that we tried
+  "carlini_wagner": {
+    "search_steps": 5,
+    "iterations": 100,
+    "peers": {"learning_rate": 1e-5, "c": 1e-3},
+  },
+  "carlini_wagner_linf": {
+    "steps": 1000,
+    "iterations": 100,
+    "peers": {"learning_rate": 1e-5},
+  },
+  "carlini_wagner_l0": {
+    "steps": 2000,
+    "iterations": 100,
+    "peers": {"learning_rate": 1e-4, "search_steps": 3, "c": 1e-3},
+  },
+}
+NORMS = {
+  "deepfool": ("l2", "linf"),
+  "fab": ("l1", "l2", "linf"),
+  "fmn": ("l0", "l1", "l2", "linf"),
+  "ddn": ("l2",),
+  "jsma": ("l0",),
+  "carlini_wagner": ("l2",),
+  "carlini_wagner_linf": ("linf",),
+  "carlini_wagner_l0": ("l0",),
+}
+BUDGETS = {
+  "pgd": {"steps": 40},
+  "pgd_adam": {
+    "method": "pgd",
+    "steps": 40,
+    "optimizer": "adam",
+    "peers": {"counterpart": "pgd_adam"},
+  },
+  "mim": {
+    "method": "pgd",
+    "steps": 40,
+    "optimizer": "momentum",
+    "random_start": False,
+    "peers": {"counterpart": "mim"},
+  },
+  "bim": {"steps": 40, "step_size": 2.5 / 40},
+  "apgd": {"steps": 40},
+  "apgd_dlr": {
+    "method": "apgd",
+    "loss": "dlr",
+    "steps": 40,
+    "peers": {"counterpart": "apgd_dlr"},
+  },
+  "apgd_targeted": {"steps": 20, "targets": 9},
+}
+SNR_DB = {"linf": (70.0, 60.0), "l2": (75.0, 65.0)}
+L1_RADII = {"tight": 0.3, "wide": 1.0}
+
+
+def compared():
+  """name -> entry. Fixed budgets: two radii a norm, one that half the clips withstand
+  and one that few do."""
+  entries = {
+    f"{method}_{norm}": {"method": method, "norm": norm, **more}
+    for method, more in MINIMUM_NORM.items()
+    for norm in NORMS[method]
+  }
+  for name, more in BUDGETS.items():
+    for norm, radii in SNR_DB.items():
+      for radius in radii:
+        entry = {"method": name, "norm": norm, "radius": radius, "budget": "snr_db"}
+        entries[f"{name}_{norm}_{radius:.0f}dB"] = entry | more
+    for size, radius in L1_RADII.items():
+      if name not in ("mim", "pgd_adam"):
+        entry = {"method": name, "norm": "l1", "radius": radius}
+        entries[f"{name}_l1_{size}"] = entry | more
+  for radius in (30.0, 20.0):
+    entry = {"method": "fgsm", "norm": "linf", "radius": radius, "budget": "snr_db"}
+    entries[f"fgsm_linf_{radius:.0f}dB"] = entry
+  for norm, p_init in {"linf": 0.8, "l2": 0.1}.items():
+    entry = {"norm": norm, "radius": 40.0, "budget": "snr_db"}
+    asked = {"queries": 1000, "p_init": p_init}
+    entries[f"square_{norm}_40dB"] = entry | {
+      "method": "square",
+      "steps": 1000,
+      "peers": asked,
+    }
+    entries[f"nes_{norm}_40dB"] = entry | {"method": "nes", "queries": 2000}
+  return entries
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      "kind": "peers",
+      "workdir": "runs/bench_peers",
+      "seed": 0,
+      "victims": "runs/bundled_vgg13,runs/bundled_gcnn",
+      "data": {
+        "root": "bundled",
+        "split": "test",
+        "vocabulary": "fsdkaggle2018",
+        "verified_only": False,
+        "band_limit_hz": 0,
+      },
+      "clips": 20,
+      "rms": 0.08,
+      "only": "",  # "": all; or "deepfool,pgd_l2_65dB": entries or methods
+      "compared": compared(),
+      "runtime": {
+        "threads": 2,  # of torch
+        "libraries": "",  # "": all; or "jaxadv,foolbox"
+        "redo": "",  # libraries or attacks whose rows are computed again
+        "limit_s": 1800,  # for one row; 0: none
+      },
+    }
+  )

@@ -1,0 +1,1 @@
+"""Our attacks against those of five other libraries, on the same victims in torch."""

@@ -1,0 +1,156 @@
+"""One attack of one library on all clips: what it found, judged by us, and its cost."""
+# pyright: reportMissingImports=false
+
+import contextlib
+import io
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import torch
+
+from jaxadv import build, drive, engine, problem
+from jaxadv.core import Example, examples
+from jaxadv.victim import Victim
+from peers.job import Job, Run
+from peers.torch_victims import Images, to_images, to_waveforms
+
+# a value of an image in [0.5, 1) is off by up to half a unit in its last place, and a
+# sample by twice that; so are sums x + delta
+ROUNDING = 2.0**-23
+_SIZES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+  "l0": lambda d: np.count_nonzero(d, 1).astype(np.float64),
+  "l1": lambda d: np.abs(d).sum(1),
+  "l2": lambda d: np.sqrt((d**2).sum(1)),
+  "linf": lambda d: np.abs(d).max(1),
+}
+
+
+class Clips(NamedTuple):
+  """What is attacked, by everyone."""
+
+  files: list[str]
+  x: np.ndarray  # float32 [B, samples], all of one l2 norm, on the grid of 2**-22
+  labels: np.ndarray  # [B], as the victim has them too
+
+
+class Found(NamedTuple):
+  """x: float32 [B, samples]. forward, backward: passes per example."""
+
+  x: np.ndarray
+  forward: float
+  backward: float
+  seconds: float
+
+
+def by_ours(victim: Victim, plan: build.AttackPlan, clips: Clips, seed: int) -> Found:
+  """Our attack in the engine. Seconds without compilation."""
+  devices = jax.local_devices()[:1]
+  start = (victim.variables, jax.random.key(seed))
+  variables, key = engine.replicate(start, devices)
+  driver = drive.driver(
+    plan.attack, problem.bind(victim.logits, plan.threat, plan.objective), plan.goal
+  )
+  batch = jax.tree.map(np.asarray, examples(clips.x, clips.labels))
+  each = [jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in range(len(clips.x))]
+  compiled = engine.compile_lanes(
+    driver,
+    variables,
+    key,
+    each[0],
+    lanes=max(1, len(each) // plan.attack.forward_passes),
+    chunk=engine.default_chunk(devices),
+    devices=devices,
+  )
+  began = time.perf_counter()
+  looks = engine.run(compiled, variables, key, each)
+  ended = [outcome for look in looks for outcome in look.outcomes]
+  seconds = time.perf_counter() - began
+  ended.sort(key=lambda outcome: outcome.id)
+  steps = float(np.mean([outcome.steps for outcome in ended]))
+  delta = np.stack([outcome.best.delta for outcome in ended])
+  forward = steps * plan.attack.forward_passes
+  return Found(clips.x + delta, forward, steps * plan.attack.backward_passes, seconds)
+
+
+def by_peer(
+  run: Run, model: Images, clips: Clips, job: dict[str, Any], seed: int
+) -> Found:
+  """A peer's attack on one batch of all clips."""
+  side = int(np.sqrt(clips.x.shape[1]))
+  images = to_images(clips.x, (1, side, side) if run.square else (1, 1, side * side))
+  labels = torch.tensor(clips.labels, dtype=torch.int64)
+  for seeded in (random.seed, np.random.seed, torch.manual_seed):
+    seeded(seed)
+  model.reset()
+  logging.getLogger("art").setLevel(logging.ERROR)
+  silence = io.StringIO()
+  began = time.perf_counter()
+  with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+    found = run.attack(Job(model, images, labels, **job))
+  seconds = time.perf_counter() - began
+  count = len(clips.x)
+  x = to_waveforms(found.detach().numpy()).astype(np.float32)
+  return Found(x, model.forwards / count, model.backwards / count, seconds)
+
+
+def judged(
+  found: Found,
+  clips: Clips,
+  norm: str,
+  radius: float,
+  logits: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, Any]:
+  """The part of a row that we say of the array that came back.
+
+  outside: clips that left box or ball by more than rounding. success: of all that is
+  finite, in the ball or not.
+  """
+  finite = np.asarray(np.isfinite(found.x).all(1))
+  x = np.where(finite[:, None], found.x, clips.x)
+  delta = x.astype(np.float64) - clips.x
+  sizes = _SIZES[norm](delta)
+  slack = 0.0 if norm == "l0" else _SIZES[norm](ROUNDING * (delta != 0))
+  outside = (sizes > radius * (1 + 1e-5) + slack) | (np.abs(x).max(1) > 1)
+  success = logits(x).argmax(1) != clips.labels
+  return {
+    "success": success.tolist(),
+    "size": sizes.tolist(),
+    "not_finite": int((~finite).sum()),
+    "outside": int(outside.sum()),
+    "largest": float(sizes.max()),
+    "forward": found.forward,
+    "backward": found.backward,
+    "seconds": found.seconds,
+  }
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+  """TimeoutError after so long, raised in the main thread; 0: no limit."""
+
+  def stop(signum, frame):
+    raise TimeoutError(f"stopped after {seconds:.0f} s")
+
+  before = signal.signal(signal.SIGALRM, stop)
+  signal.setitimer(signal.ITIMER_REAL, seconds)
+  try:
+    yield
+  finally:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def smallest_radius(plan: build.AttackPlan, clips: Clips) -> float:
+  """One radius for all clips: of waveforms, in the attack's norm; inf: no budget."""
+  ones = np.ones_like(clips.x[0])
+
+  def radius(x):
+    return float(plan.threat.radius_of(Example(0, x, ones, 0, -1)))
+
+  return min(map(radius, clips.x))

@@ -1,0 +1,231 @@
+"""Square Attack: random search that writes one square of the input a query."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxadv.attacks.checks import require
+from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
+
+# of 10,000 queries; after each the squares' share of the input halves (section 4.1)
+_HALVINGS = np.array([10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000])
+_TILES = 5  # of a side of the first point, where coordinates share the radius
+
+
+class SquareState(NamedTuple):
+  candidate: Array
+  trial: Trial
+  delta: Array  # the point with the smallest margin so far
+  margin: Array  # [], its margin
+  taken: Array  # int32 [], queries
+
+
+class Window(NamedTuple):
+  """A rectangle of an input seen as rows x columns x channels, or one a coordinate."""
+
+  top: Array
+  left: Array
+  height: Array
+  width: Array
+
+
+def _shape(x) -> tuple[int, int, int]:
+  """[N] -> (N, 1, 1), [T, M] -> (T, M, 1), [H, W, ...] -> (H, W, channels)."""
+  rows, columns, *channels = (*x.shape, 1, 1)[: max(x.ndim, 2)]
+  return rows, columns, int(np.prod(channels))
+
+
+def _places(x):
+  """int32 [H, 1, 1], [1, W, 1]."""
+  rows, columns, _ = _shape(x)
+  return jnp.arange(rows)[:, None, None], jnp.arange(columns)[None, :, None]
+
+
+def _extent(mask) -> Window:
+  """The smallest window that holds the mask: none of it is padding."""
+  grid = mask.reshape(_shape(mask)) > 0
+
+  def side(used):
+    first, last = jnp.argmax(used), used.size - 1 - jnp.argmax(used[::-1])
+    return first, jnp.maximum(last - first + 1, 1)
+
+  (top, height), (left, width) = side(grid.any((1, 2))), side(grid.any((0, 2)))
+  return Window(top, left, height, width)
+
+
+def _placed(key, extent: Window, share, least: int = 1) -> Window:
+  """Anywhere in it, with this share of its area; a square where its sides allow it.
+
+  No side is shorter than `least` or the extent's own.
+  """
+  area = share * extent.height * extent.width
+  width = jnp.clip(jnp.sqrt(area), area / extent.height, extent.width)
+
+  def whole(side, most):
+    return jnp.minimum(jnp.maximum(jnp.round(side), least), most).astype(int)
+
+  height, width = whole(area / width, extent.height), whole(width, extent.width)
+  k_top, k_left = jax.random.split(key)
+  top = jax.random.randint(k_top, (), 0, extent.height - height + 1)
+  left = jax.random.randint(k_left, (), 0, extent.width - width + 1)
+  return Window(extent.top + top, extent.left + left, height, width)
+
+
+def _inside(window: Window, x) -> Array:
+  """bool [H, W, 1]."""
+  row, column = _places(x)
+  rows = (row >= window.top) & (row < window.top + window.height)
+  return rows & (column >= window.left) & (column < window.left + window.width)
+
+
+def _tiles(extent: Window, x) -> Window:
+  """Which of the equal parts of the extent each coordinate is in: [H, 1, 1], [1, W, 1].
+
+  _TILES x _TILES of them; as many along time in a waveform.
+  """
+  row, column = _places(x)
+
+  def part(at, first, side, count):
+    start = lambda tile: (tile * side + count - 1) // count  # noqa: E731
+    tile = (at - first) * count // side
+    return first + start(tile), start(tile + 1) - start(tile)
+
+  along = _TILES if _shape(x)[1] > 1 else _TILES**2
+  top, height = part(row, extent.top, extent.height, along)
+  left, width = part(column, extent.left, extent.width, along)
+  return Window(top, left, height, width)
+
+
+def _pyramids(window: Window, x, across) -> Array:
+  """Two halves of a window, one above and one below 0, highest in their middles.
+
+  [H, W, 1], of use within the window. eta of the paper, eq. 2: with n half the length
+  of a half, sum_{j = d + 1}^{n + 1} 1 / j^2 at the distance d from its middle, in the
+  largest of both axes. across: bool [], whether the halves lie side by side.
+  """
+  row, column = _places(x)
+  row, column = row - window.top, column - window.left
+  at, length = jnp.where(across, column, row), jnp.where(across, *window[:1:-1])
+  other, breadth = jnp.where(across, row, column), jnp.where(across, *window[2:])
+  half = length // 2
+  second = at >= half
+  long = jnp.where(second, length - half, half)
+  ahead = jnp.abs(at - second * half - long // 2)
+  distance = jnp.maximum(ahead, jnp.abs(other - breadth // 2))
+  reach = jnp.maximum(long, breadth) // 2
+  sums = np.concatenate([[0], np.cumsum(1 / np.arange(1.0, max(x.shape) + 3) ** 2)])
+  sums = jnp.asarray(sums, jnp.float32)
+  height = sums[reach + 1] - sums[jnp.clip(distance, 0, reach)]
+  return jnp.where(second, -height, height)
+
+
+def _signs(key, shape):
+  return jax.random.rademacher(key, shape, jnp.float32)
+
+
+def _unit(norm, delta):
+  return delta / jnp.maximum(norm.size(delta), 1e-30)
+
+
+def _stripes(key, problem):
+  """Every column at +-radius; every sample where there is but one column."""
+  rows, columns, channels = _shape(problem.zero)
+  signs = _signs(key, (1 if columns > 1 else rows, columns, channels))
+  return jnp.broadcast_to(problem.radius * signs, _shape(problem.zero))
+
+
+def _rewritten(key, problem, delta, share):
+  """A square of +-radius, the sign by channel."""
+  k_window, k_sign = jax.random.split(key)
+  x = problem.zero
+  inside = _inside(_placed(k_window, _extent(problem.example.mask), share), x)
+  corner = problem.radius * _signs(k_sign, (1, 1, _shape(x)[2]))
+  written = lambda value: problem.project(  # noqa: E731
+    jnp.where(inside, value, delta.reshape(_shape(x))).reshape(x.shape)
+  )
+  new = written(corner)
+  # else half of the queries would say what is known, with one channel
+  return jnp.where(jnp.all(new == delta), written(-corner), new)
+
+
+def _mounted(key, problem):
+  """Pyramids on all tiles."""
+  k_sign, k_across = jax.random.split(key)
+  x = problem.zero
+  tiles = _tiles(_extent(problem.example.mask), x)
+  rows, columns, channels = _shape(x)
+  across = jax.random.bernoulli(k_across) & (columns > 1)
+  signs = _signs(k_sign, (rows, columns, channels))
+  # the sign that was drawn for a tile's first coordinate
+  signs = signs[jnp.clip(tiles.top, 0, rows - 1), jnp.clip(tiles.left, 0, columns - 1)]
+  signs = signs.reshape(_shape(x))
+  start = (_pyramids(tiles, x, across) * signs).reshape(x.shape)
+  start *= problem.example.mask
+  return problem.radius * _unit(problem.norm, start)
+
+
+def _moved(key, problem, delta, share):
+  """A square's content plus pyramids, with the size that another, emptied, had."""
+  k_one, k_two, k_sign, k_across = jax.random.split(key, 4)
+  x, norm, mask = problem.zero, problem.norm, problem.example.mask
+  extent = _extent(mask)
+  # on fewer samples pyramids would cancel what is there, or repeat it
+  one, two = (_placed(k, extent, share, least=3) for k in (k_one, k_two))
+  shaped = lambda value: value.reshape(x.shape)  # noqa: E731
+  first = jnp.broadcast_to(_inside(one, x), _shape(x)).reshape(x.shape)
+  second = jnp.broadcast_to(_inside(two, x), _shape(x)).reshape(x.shape)
+  across = jax.random.bernoulli(k_across) & (_shape(x)[1] > 1)
+  signs = _signs(k_sign, (1, 1, _shape(x)[2]))
+  hill = shaped(_pyramids(one, x, across) * signs) * first * mask
+  new = _unit(norm, hill) + _unit(norm, delta * first)
+  rest = jnp.where(first | second, 0.0, delta)
+  left = norm.remaining(problem.radius, norm.size(rest))
+  return problem.project(rest + left * _unit(norm, new))
+
+
+def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
+  """Score-based: a proposal is kept where the margin falls; one query a step.
+
+  linf: a square at a random place is set to +-radius, one sign a channel. l1, l2: half
+  above and half below 0, `_pyramids` are added to a square's direction, which takes
+  over the size that a second square, emptied, and the unfilled ball leave.
+  A square is an interval of a waveform [N], a rectangle of features [T, M], of images
+  [H, W, C] with all channels; only within the smallest rectangle that holds the mask.
+  The first point: +-radius by column of images and features, by sample of a waveform;
+  in l1, l2 pyramids on 5 x 5 tiles, 25 in a row of a waveform.
+  The margin counts for targeted threats, too (the paper: cross-entropy).
+  steps: queries, the first being the first point.
+  p_init: the squares' first share of the input; halved after 0.1, 0.5, 2, 5, 10, 20,
+    40, 60, 80% of the steps. 0: 0.8 in linf, 0.1 in l1 and l2.
+  Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack
+  via random search, ECCV 2020, algorithms 1 to 3; in l1: Croce and Hein, Mind the Box,
+  ICML 2021, section 5.
+  """
+  require(steps >= 1, "steps", steps, "at least 1")
+  require(0 <= p_init <= 1, "p_init", p_init, "a number in [0, 1], 0: the paper's")
+
+  def init(key, problem):
+    alone = problem.norm.remaining is None
+    start = (_stripes if alone else _mounted)(key, problem).reshape(problem.zero.shape)
+    infinity = jnp.float32(jnp.inf)
+    return SquareState(
+      problem.project(start), unjudged(problem), problem.zero, infinity, jnp.int32(0)
+    )
+
+  def step(key, state, problem):
+    logits = problem.logits(state.candidate)
+    trial, margin = problem.judge(state.candidate, logits), problem.margin(logits)
+    better = margin < state.margin
+    delta = jnp.where(better, trial.delta, state.delta)
+    alone = problem.norm.remaining is None
+    halvings = jnp.sum(state.taken * (10000 / steps) > _HALVINGS)
+    share = (p_init or (0.8 if alone else 0.1)) * 0.5**halvings
+    candidate = (_rewritten if alone else _moved)(key, problem, delta, share)
+    margin = jnp.where(better, margin, state.margin)
+    return SquareState(candidate, trial, delta, margin, state.taken + 1)
+
+  return Attack(
+    init, step, steps, FIRST_SUCCESS, backward_passes=0, norms=("l1", "l2", "linf")
+  )

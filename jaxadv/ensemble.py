@@ -1,0 +1,142 @@
+"""Several attacks in turn, the later ones on what survived the earlier: worst case."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxadv import drive, engine, problem
+from jaxadv.attacks import apgd, apgd_targeted, fab, square
+from jaxadv.core import Array, Attack, Example
+from jaxadv.errors import InputError
+from jaxadv.losses import Objective, untargeted
+
+
+class Stage(NamedTuple):
+  """One attack of an ensemble, with the objective that it goes down."""
+
+  name: str
+  attack: Attack
+  objective: Objective
+
+
+class Found(NamedTuple):
+  """An example at its end. stage: index of the one that it fell to, or of the last.
+
+  steps, forward_passes, backward_passes, seconds: of all stages that it went through.
+  """
+
+  stage: int
+  outcome: engine.Outcome
+  steps: int
+  forward_passes: int
+  backward_passes: int
+  seconds: float
+
+
+def autoattack(
+  *, steps: int = 100, targets: int = 9, queries: int = 5000
+) -> tuple[Stage, ...]:
+  """AutoAttack's standard evaluation, untargeted, in l1, l2 or linf.
+
+  APGD on the cross-entropy, APGD towards `targets` classes on the targeted DLR loss,
+  FAB towards as many, each of `steps` steps a run, and Square with `queries`. Victims
+  with fewer than 4 classes have no targeted DLR loss: InputError.
+  Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
+  diverse parameter-free attacks, ICML 2020, section 5 (standard version, 2020).
+  """
+  any_other = untargeted()
+  return (
+    Stage("apgd", apgd(steps=steps), any_other),
+    Stage("apgd_targeted", apgd_targeted(steps=steps, targets=targets), any_other),
+    Stage("fab", fab(iterations=steps, targets=targets), any_other),
+    Stage("square", square(steps=queries), any_other),
+  )
+
+
+ENSEMBLES = {"autoattack": autoattack}
+
+
+def worst_case(
+  stages: Sequence[Stage],
+  run_stage: Callable[[Stage, Sequence[int]], Iterator[engine.Look]],
+  ids: Iterable[int],
+) -> Iterator[tuple[engine.Look, list[Found]]]:
+  """Each look of the engine with the examples that came to their end in it.
+
+  run_stage: stage, ids -> looks of `engine.run` over the examples with these ids. An
+  example ends with its first success, or with the last stage.
+  """
+  left = list(ids)
+  spent: dict[int, tuple[int, int, int, float]] = dict.fromkeys(left, (0, 0, 0, 0.0))
+  for n, stage in enumerate(stages):
+    survivors = []
+    for look in run_stage(stage, left) if left else ():
+      found = []
+      for outcome in look.outcomes:
+        cost = tuple(
+          a + b
+          for a, b in zip(
+            spent.pop(outcome.id), costs(stage.attack, outcome), strict=True
+          )
+        )
+        if outcome.best.success or n == len(stages) - 1:
+          found.append(Found(n, outcome, *cost))
+        else:
+          spent[outcome.id] = cost
+          survivors.append(outcome.id)
+      yield look, found
+    left = survivors
+
+
+def costs(attack: Attack, outcome: engine.Outcome) -> tuple[int, int, int, float]:
+  """steps, forward passes, backward passes, seconds of one outcome."""
+  steps = outcome.steps
+  passes = steps * attack.forward_passes, steps * attack.backward_passes
+  return steps, *passes, outcome.seconds
+
+
+def evaluate(
+  stages: Sequence[Stage],
+  logits_fn: Callable,
+  threat: problem.Threat,
+  params: Any,
+  key: Array,
+  batch: Example,
+  *,
+  lanes: int = 16,
+  devices: Sequence[Any] | None = None,
+) -> list[Found]:
+  """The worst of `stages` for each example of a batch, in the batch's order.
+
+  batch: `core.examples`. lanes: examples at a time on each device.
+  """
+  devices = jax.local_devices() if devices is None else list(devices)
+  host = jax.tree.map(np.asarray, batch)
+  if len(set(host.id.tolist())) < len(host.id):
+    raise InputError("two examples of the batch have one id: number them")
+  by_id = {
+    int(id_): jax.tree.map(lambda leaf, n=n: leaf[n], host)
+    for n, id_ in enumerate(host.id)
+  }
+  first = by_id[int(host.id[0])]
+  placed = engine.replicate((params, key), devices)
+  lanes = min(lanes, -(-len(by_id) // len(devices)))
+
+  def run_stage(stage, ids):
+    bound = problem.bind(logits_fn, threat, stage.objective)
+    compiled = engine.compile_lanes(
+      drive.driver(stage.attack, bound),
+      *placed,
+      first,
+      lanes=lanes,
+      chunk=engine.default_chunk(devices),
+      devices=devices,
+    )
+    return engine.run(compiled, *placed, [by_id[n] for n in ids])
+
+  ended = {}
+  for _, found in worst_case(stages, run_stage, by_id):
+    ended |= {one.outcome.id: one for one in found}
+  return [ended[int(id_)] for id_ in host.id]

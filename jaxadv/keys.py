@@ -1,0 +1,126 @@
+"""The keys that configs may have, their types and ranges."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxadv.errors import InputError
+
+_DATA = {"root": str, "vocabulary": str, "verified_only": bool, "band_limit_hz": int}
+_RUNTIME = {"threads": int, "processes": int}
+TRAIN_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "data": _DATA | {"remove_silence": bool},
+  "model": {"frontend": str, "network": str, "width": float, "bn_momentum": float},
+  "train": {
+    "features": str,
+    "batch": int,
+    "epochs": int,
+    "learning_rate": float,
+    "decay": float,
+    "decay_every_epochs": int,
+    "mixup_alpha": float,
+    "folds": int,
+  },
+  "runtime": _RUNTIME | {"checkpoint_every_epochs": int},
+}
+EVALUATE_KEYS = {
+  "workdir": str,
+  "victim": str,
+  "data": _DATA | {"split": str},
+  "runtime": _RUNTIME | {"batch_chunks": int},
+}
+ATTACK_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "victim": str,
+  "data": _DATA | {"split": str, "clips_per_class": int, "classes": str},
+  "targets": str,
+  "precision": str,
+  "attacks": dict,
+  "runtime": _RUNTIME | {"lane_chunks": int, "chunk": int, "only": str, "guards": bool},
+}
+BENCH_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "classes": int,
+  "lanes": int,
+  "repeats": int,
+  "model": TRAIN_KEYS["model"],
+  "attacks": dict,
+}
+BENCH_PEERS_KEYS = {
+  "kind": str,
+  "workdir": str,
+  "seed": int,
+  "victims": str,
+  "data": _DATA | {"split": str},
+  "clips": int,
+  "rms": float,
+  "only": str,
+  "compared": dict,
+  "runtime": {"threads": int, "libraries": str, "redo": str, "limit_s": int},
+}
+_AT_LEAST = {  # smallest value of a number; the rest is checked where it is used
+  "seed": 0,
+  "data.band_limit_hz": 0,
+  "data.clips_per_class": 0,
+  "classes": 2,
+  "lanes": 1,
+  "repeats": 1,
+  "clips": 1,
+  "rms": 1e-6,
+  "model.width": 1 / 512,
+  "model.bn_momentum": 0,
+  "train.batch": 1,
+  "train.epochs": 1,
+  "train.learning_rate": 0,
+  "train.decay": 0,
+  "train.decay_every_epochs": 1,
+  "train.mixup_alpha": 0,
+  "train.folds": 2,
+  "runtime.threads": 1,
+  "runtime.processes": 0,
+  "runtime.checkpoint_every_epochs": 1,
+  "runtime.batch_chunks": 1,
+  "runtime.lane_chunks": 1,
+  "runtime.chunk": 0,
+  "runtime.limit_s": 0,
+}
+_AT_MOST = {"seed": 2**31 - 1, "model.bn_momentum": 1}
+PRECISIONS = ("highest", "default")
+
+
+def check(config: Mapping[str, Any], keys: Mapping[str, Any], prefix: str = "") -> None:
+  """InputError for a key that is unknown, missing, of another type or out of range."""
+  for key in config:
+    if key not in keys:
+      known = ", ".join(prefix + k for k in keys)
+      raise InputError(f"{prefix}{key} is no key of this config: known are {known}")
+  for key, kind in keys.items():
+    name = prefix + key
+    if key not in config:
+      raise InputError(f"the config lacks {name}: add it")
+    value = config[key]
+    if isinstance(kind, Mapping):
+      if not isinstance(value, Mapping):
+        raise InputError(
+          f"{name} is {value!r}: give a group of keys ({', '.join(kind)})"
+        )
+      check(value, kind, name + ".")
+    else:
+      check_value(name, value, kind)
+
+
+def check_value(name, value, kind):
+  accepted = (int, float) if kind is float else kind
+  if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+    raise InputError(f"{name} is {value!r}: give a value of type {kind.__name__}")
+  smallest = _AT_LEAST.get(name)
+  if smallest is not None and not value >= smallest:
+    raise InputError(f"{name} is {value!r}: give at least {smallest}")
+  largest = _AT_MOST.get(name)
+  if largest is not None and not value <= largest:
+    raise InputError(f"{name} is {value!r}: give at most {largest}")
+  if name == "precision" and value not in PRECISIONS:
+    raise InputError(f"precision is {value!r}: choose from {', '.join(PRECISIONS)}")

@@ -1,0 +1,172 @@
+"""Guards over a run: do its attacks contradict each other, or themselves?
+
+After Carlini et al., On Evaluating Adversarial Robustness, 2019; Pintor et al.,
+Indicators of Attack Failure, NeurIPS 2022; the flags of AutoAttack. The pre-flight's
+flags (guards.json) come first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import fmean, median
+from typing import NamedTuple
+
+from jaxadv.report.folder import Run
+from jaxadv.report.suite import OF_ENTRIES, Entry, Finding, find
+from jaxadv.report.summary import attacked, group
+from jaxadv.report.tables import MISSING, Table
+
+
+class Guards(NamedTuple):
+  """What was found; which guards found nothing; (guard, why) of those that could not
+  look."""
+
+  findings: list[Finding]
+  passed: list[str]
+  untested: list[tuple[str, str]]
+
+
+def examine(run: Run) -> Guards:
+  """All guards, on the rows and the config of a run."""
+  listed = run.config.get("attacks") or {}
+  entries = [
+    Entry(name, listed.get(rows[0]["attack"]) or {}, {r["id"]: r for r in right})
+    for name, rows in group(run.rows).items()
+    if (right := attacked(rows))
+  ]
+  guards = Guards([], [], [])
+  _look_at(guards, "victim", _preflight(run), "runtime.guards was off in this run")
+  for guard, wrong, said in _OF_ROWS:
+    found = _each_row(run.rows, guard, wrong, said)
+    _look_at(guards, guard, found, "")
+  for guard, (look, why) in OF_ENTRIES.items():
+    _look_at(guards, guard, look(guard, entries), why)
+  if all(row["target"] is None for row in run.rows):
+    guards.untested.append(("targeted attacks", "the run has no targets"))
+  return guards
+
+
+def _look_at(guards, guard, found: Iterable[Finding | None] | None, why):
+  """found: a Finding or None (fine) for each look; none: nothing to look at."""
+  looks = [] if found is None else list(found)
+  raised = [finding for finding in looks if finding]
+  guards.findings.extend(raised)
+  if not looks:
+    guards.untested.append((guard, why))
+  elif not raised:
+    guards.passed.append(guard)
+
+
+def _preflight(run: Run) -> Iterator[Finding | None] | None:
+  if not run.guards:
+    return None
+  flags = run.guards["flags"]
+  found = [Finding(f["name"], MISSING, f["said"], tuple(f["examples"])) for f in flags]
+  return iter(found or [None])
+
+
+# guard, row -> whether it is wrong, what is said of n rows
+_Wrong = Callable[[dict], bool]
+_OF_ROWS: list[tuple[str, _Wrong, str]] = [
+  (
+    "judged again",
+    lambda row: (
+      row["clean_correct"]
+      and row["success_loop"] is not None
+      and row["success_loop"] != row["success"]
+    ),
+    "the attack and the judgement of the stored file disagree: read the rates that "
+    "were judged again, and give confidence > 0 or precision highest",
+  ),
+  (
+    "silent success",
+    lambda row: bool(row["silent_success"]) and not row["success_loop"],
+    "a step was a success and another point was kept: look at the goal",
+  ),
+  (
+    "inside the threat",
+    lambda row: row["within_threat"] is False,
+    "the stored file breaks radius, mask or box: its success does not count",
+  ),
+  (
+    "NaN",
+    lambda row: bool(row["nan_steps"]),
+    "a loss or a gradient was not finite and taken for 0: look for a log or root of 0",
+  ),
+  (
+    "zero gradients",
+    lambda row: (
+      bool(row["zero_gradients"])
+      and (not row["success"] or 2 * row["zero_gradients"] >= row["steps"])
+    ),
+    "the gradient was 0 everywhere: saturated logits or a stopped gradient; attack "
+    "with loss dlr or margin, and without gradients",
+  ),
+]
+
+
+def _each_row(rows, guard, wrong, said) -> Iterator[Finding | None]:
+  for name, some in group(rows).items():
+    bad = [row for row in some if wrong(row)]
+    yield find(guard, name, bad, said) if bad else None
+
+
+def table(guards: Guards) -> Table:
+  """All guards: those that raised a flag first."""
+  rows = [
+    (f.guard, f.attack, "raised", str(len(f.examples)), f.said) for f in guards.findings
+  ]
+  rows += [(guard, MISSING, "ok", "0", "") for guard in guards.passed]
+  rows += [
+    (guard, MISSING, "not tested", MISSING, why) for guard, why in guards.untested
+  ]
+  caption = "What each guard looks for, and its thresholds: jaxadv/report/guards.py."
+  columns = ("Guard", "Attack", "Result", "Examples", "Said")
+  return Table(f"Guards: {headline(guards)}", columns, rows, caption)
+
+
+def headline(guards: Guards) -> str:
+  """ "no flag raised", "1 flag raised"."""
+  count = len(guards.findings)
+  return f"{count or 'no'} flag{'s' * (count > 1)} raised"
+
+
+def to_text(guards: Guards) -> str:
+  """For the terminal: the flags, and what was not tested."""
+  lines = [f"Guards: {headline(guards)}"]
+  for finding in guards.findings:
+    about = "" if finding.attack == MISSING else f" ({finding.attack})"
+    files = f" [{len(finding.examples)}: {', '.join(finding.examples[:3])}"
+    more = ", ..." if len(finding.examples) > 3 else ""
+    lines.append(f"  {finding.guard}{about}: {finding.said}{files}{more}]")
+  lines += [f"  not tested: {guard} ({why})" for guard, why in guards.untested]
+  return "\n".join(lines)
+
+
+def watch(rows: Sequence[dict]) -> Table:
+  """What went on in the steps of each attack, over the attacked clips."""
+
+  def some(members, key, reduce, form):
+    values = [row[key] for row in members if row[key] is not None]
+    return form(reduce(values)) if values else MISSING
+
+  def line(name, members):
+    return (
+      name,
+      some(members, "first_success_step", median, "{:.0f}".format),
+      some(members, "nan_steps", sum, str),
+      some(members, "zero_gradients", sum, str),
+      some(members, "clipped", lambda v: 100 * fmean(v), "{:.2f}".format),
+      some(members, "late_drop", lambda v: 100 * median(v), "{:.2f}".format),
+      some(members, "within_threat", lambda v: v.count(False), str),
+      some(members, "silent_success", sum, str),
+    )
+
+  columns = ("Attack", "First success", "NaN steps", "Zero gradients", "Clipped %")
+  return Table(
+    "In the steps",
+    (*columns, "Late fall %", "Outside", "Silent"),
+    [line(name, attacked(members)) for name, members in group(rows).items()],
+    "First success: median step of the first. Clipped: mean share of the samples at "
+    "the box's edge. Late fall: median fall of the loss in the last 10% of the steps. "
+    "Outside: stored files that break radius, mask or box. Silent: a step was a "
+    "success, the stored file is none.",
+  )

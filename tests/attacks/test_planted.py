@@ -1,0 +1,118 @@
+"""Planted adversaries: what is known to be there, and the rate at which each attack
+finds it (Zimmermann et al., 2022)."""
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_victims import QUICK, curved
+
+from jaxadv import core, drive, losses, planted, problem
+from jaxadv.attacks import ATTACKS
+from jaxadv.norms import NORMS
+
+N = 30
+VICTIM = curved(5, 4, N)
+X = np.random.default_rng(0).uniform(-0.9, 0.9, (64, N)).astype(np.float32)
+CLIPS = core.examples(X, 0)
+RADIUS = {"l0": 15.0, "l1": 2.0, "l2": 0.5, "linf": 0.15}
+
+
+def features(params, x):
+  return jnp.tanh(params[1] @ x)
+
+
+class Rate(NamedTuple):
+  """The least share of the planted adversarials that an attack must find."""
+
+  method: str
+  norm: str
+  least: float
+  hyper: Mapping[str, Any] = MappingProxyType({})
+  most: float = 1.0
+
+
+RATES = (
+  Rate("white_noise", "l2", 0.0, most=0.1),  # else the test is too easy
+  Rate("fgsm", "linf", 0.9),
+  Rate("fgsm", "l2", 0.7),
+  Rate("bim", "linf", 1.0),
+  Rate("pgd", "linf", 1.0, {"steps": 20}),
+  Rate("pgd", "l2", 1.0, {"steps": 20}),
+  Rate("pgd", "l1", 0.6, {"steps": 20}),
+  Rate("pgd", "l2", 1.0, {"steps": 20, "optimizer": "momentum"}),
+  Rate("pgd", "l2", 1.0, {"steps": 20, "optimizer": "adam"}),
+  Rate("apgd", "linf", 1.0, {"steps": 20}),
+  Rate("apgd", "l2", 1.0, {"steps": 20}),
+  Rate("apgd", "l1", 1.0, {"steps": 40}),
+  Rate("apgd_targeted", "l2", 1.0, {"steps": 20}),
+  Rate("fab", "l2", 1.0, {"iterations": 10}),
+  Rate("fab", "l1", 1.0, {"iterations": 10}),
+  Rate("square", "linf", 0.9, {"steps": 500}),
+  Rate("nes", "linf", 0.9),
+  Rate("partial_information", "linf", 0.5),
+  Rate("deepfool", "l2", 1.0),
+  Rate("deepfool", "linf", 1.0),
+  Rate("ddn", "l2", 1.0, {"steps": 50}),
+  Rate("fmn", "l1", 1.0, {"steps": 50}),
+  Rate("fmn", "l2", 1.0, {"steps": 50}),
+  Rate("fmn", "linf", 1.0, {"steps": 50}),
+  Rate("carlini_wagner", "l2", 1.0, {"search_steps": 4, "iterations": 100}),
+  Rate("carlini_wagner_linf", "linf", 1.0, {"iterations": 100}),
+  Rate("carlini_wagner_l0", "l0", 1.0, {"iterations": 50}),
+  Rate("lbfgs", "l2", 1.0),
+  Rate("jsma", "l0", 1.0),
+)
+
+
+@functools.cache
+def plants(norm: str):
+  threat = problem.Threat(NORMS[norm], RADIUS[norm])
+  keys = jax.random.split(jax.random.key(1), len(X))
+  one = functools.partial(planted.plant, features, tuple(VICTIM), threat=threat)
+  every = jax.vmap(lambda key, example: one(key, example))
+  return jax.jit(every, compiler_options=QUICK)(keys, CLIPS)
+
+
+LOGITS = planted.planted_logits(features)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_what_is_planted_is_there_and_the_ball_inside_is_not(norm):
+  there, params = plants(norm), tuple(VICTIM)
+  said = jax.vmap(lambda p, x: LOGITS((params, p), x))
+  separable = np.asarray(there.separable)
+  assert separable.mean() > 0.4
+  clean, moved = said(there, X), said(there, X + there.delta)
+  assert (np.asarray(clean).argmax(1) == 0).all()
+  assert (np.asarray(moved).argmax(1)[separable] == 1).all()
+  size = np.array([NORMS[norm].size(d) for d in there.delta])
+  assert (size <= RADIUS[norm] * 1.00001).all() and size.min() > 0.5 * RADIUS[norm]
+  assert np.abs(X + there.delta).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("method", list(ATTACKS))
+def test_every_attack_has_a_rate(method):
+  assert method in {rate.method for rate in RATES}, f"give {method} a Rate in RATES"
+
+
+@pytest.mark.parametrize("rate", RATES, ids=lambda rate: f"{rate.method}-{rate.norm}")
+def test_each_attack_finds_what_is_planted_at_its_rate(rate):
+  there = plants(rate.norm if rate.norm != "l0" else "l2")
+  threat = problem.Threat(NORMS[rate.norm], RADIUS[rate.norm])
+  bind = problem.bind(LOGITS, threat, losses.untargeted())
+  driver = drive.driver(ATTACKS[rate.method](**rate.hyper), bind)
+
+  def solve(key, there, example):
+    return drive.solve(driver, (tuple(VICTIM), there), key, example)
+
+  run = jax.jit(jax.vmap(solve, (None, 0, 0)), compiler_options=QUICK)
+  lanes = jax.device_get(run(jax.random.key(0), there, CLIPS))
+  found = lanes.best.success[np.asarray(there.separable)]
+  print(rate.method, rate.norm, found.mean())
+  assert rate.least <= found.mean() <= rate.most
