@@ -18,6 +18,7 @@ from jaxadv import (
   attack_run,
   build,
   cli,
+  jobs,
   keys,
   preflight,
   record,
@@ -36,11 +37,11 @@ def main(config: ConfigDict) -> None:
   plans = choose_plans(settings)
   victim = load_victim(settings["victim"])
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
-  buckets = attack_run.choose_jobs(dataset, settings)
+  buckets = jobs.choose_jobs(dataset, settings)
   # a path may come to hold other weights or clips: rows must not be mixed
   settings["found"] = {
     "victim_weights": victim.digest,
-    "clips": attack_run.jobs_digest(buckets),
+    "clips": jobs.jobs_digest(buckets),
   }
   folder = workdir.claim(settings["workdir"], settings)
   logits, device = judge(victim.logits), jax.devices()[0].device_kind
@@ -64,6 +65,7 @@ def main(config: ConfigDict) -> None:
       folder=folder,
       logits=logits,
       common=shared | {"attack": name},
+      clips=dataset.clips,
       done=[row for row in results.read(folder) if row["attack"] == name],
     )
   write_run(folder, victim, shared, usages)

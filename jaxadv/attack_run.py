@@ -5,7 +5,6 @@ exists is never computed again.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from jaxadv import build, data, drive, engine, ensemble, problem, workdir
 from jaxadv.core import Example
-from jaxadv.errors import InputError
+from jaxadv.jobs import feed, load_starts
 from jaxadv.record import Finished, Job, Recorder
 from jaxadv.victim import Victim
 
@@ -45,59 +44,6 @@ class Usage:
     self.waiting_s += look.waited
 
 
-def choose_jobs(
-  dataset: data.Dataset, settings: Mapping[str, Any]
-) -> list[tuple[int, list[Job]]]:
-  """(chunks, jobs) for each bucket: which clips, and towards which targets.
-
-  data.classes "" takes all; data.clips_per_class 0 takes all, else the first of each.
-  targets: "" untargeted, "all", or names; a clip's own label is never its target. A
-  job's id depends on the clip's row in the CSV and on the target alone.
-  """
-  names = dataset.classes
-  wanted = _class_indices(settings["data"]["classes"] or "all", names, "data.classes")
-  limit = settings["data"]["clips_per_class"]
-  seen = dict.fromkeys(range(len(names)), 0)
-  clips = []
-  for clip in dataset.clips:
-    seen[clip.label] += 1
-    if clip.label in wanted and (not limit or seen[clip.label] <= limit):
-      clips.append(clip)
-  missing = [names[at] for at in wanted if not seen[at]]
-  if settings["data"]["classes"] and missing:
-    raise InputError(f"data.classes has {missing[0]!r}, of which the data has no clip")
-  targets = [-1]
-  if settings["targets"]:
-    targets = _class_indices(settings["targets"], names, "targets")
-
-  def jobs(clip):
-    base = clip.index * (len(names) + 1) + 1
-    return [Job(base + t, clip, t) for t in targets if t != clip.label]
-
-  buckets = data.by_bucket(clips)
-  return [
-    (chunks, [j for clip in some for j in jobs(clip)]) for chunks, some in buckets
-  ]
-
-
-def jobs_digest(buckets: Sequence[tuple[int, Sequence[Job]]]) -> str:
-  """12 hex digits of which ids stand for which files."""
-  listed = [(job.id, job.clip.file) for _, jobs in buckets for job in jobs]
-  return hashlib.sha256(repr(sorted(listed)).encode()).hexdigest()[:12]
-
-
-def _class_indices(listed: str, names: Sequence[str], key: str) -> list[int]:
-  if listed == "all":
-    return list(range(len(names)))
-  for name in listed.split(","):
-    if name not in names:
-      raise InputError(
-        f"{key} has {name!r}, which the victim does not know: its classes are "
-        f"{', '.join(names)}"
-      )
-  return [names.index(name) for name in dict.fromkeys(listed.split(","))]
-
-
 def run_attack(
   plan: build.AttackPlan,
   victim: Victim,
@@ -108,15 +54,20 @@ def run_attack(
   logits: Callable,
   common: Mapping[str, Any],
   done: Sequence[Mapping[str, Any]],
+  clips: Sequence[data.Clip],
 ) -> Usage:
   """Attacks every job that has no row in `done`, and appends its row.
 
-  logits: what judges (`judge.judge`). common: what the rows share.
+  logits: what judges (`judge.judge`). common: what the rows share. clips: of the whole
+  data set, for attacks that begin at a clip of the wanted class.
   """
   devices, usage = jax.local_devices(), Usage()
   key = jax.random.key(settings["seed"])
   placed = engine.replicate((victim.variables, key), devices)
   finished = {row["id"] for row in done}
+  starts = None
+  if any(stage.attack.needs_start for stage in plan.stages):
+    starts = load_starts(clips, victim.classes, buckets, settings)
   total = sum(len(jobs) for _, jobs in buckets)
   with Progress(common["attack"], total, done) as progress:
     for chunks, jobs in buckets:
@@ -125,7 +76,7 @@ def run_attack(
       lanes = min(lanes, -(-len(jobs) // len(devices)))
       recorder = Recorder(folder, victim, plan, logits, common, lanes)
       left = [job for job in jobs if job.id not in finished]
-      for rows in attack_bucket(plan, placed, left, settings, recorder, usage):
+      for rows in attack_bucket(plan, placed, left, settings, recorder, usage, starts):
         progress.update(rows)
   return usage
 
@@ -137,6 +88,7 @@ def attack_bucket(
   settings: Mapping[str, Any],
   recorder: Recorder,
   usage: Usage,
+  starts: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
   """Attacks jobs of one length; yields rows as they are stored. placed: variables and
   key, on all devices. Nothing is compiled where no clip can be used."""
@@ -147,7 +99,7 @@ def attack_bucket(
 
   def run_stage(stage, ids):
     # what survived a stage is read again: examples are not kept in memory
-    examples = feed([by_id[n] for n in ids], settings, held, skipped)
+    examples = feed([by_id[n] for n in ids], settings, held, skipped, starts=starts)
     first = next(examples, None)
     if first is None:
       return
@@ -167,31 +119,6 @@ def attack_bucket(
   looks = ensemble.worst_case(plan.stages, run_stage, by_id)
   yield from record(looks, recorder, held, usage)
   workdir.write_skipped(recorder.folder, skipped)
-
-
-def feed(
-  jobs: Sequence[Job],
-  settings: Mapping[str, Any],
-  held: dict[int, tuple[Job, Example, int]],
-  skipped: dict[str, str],
-  say: Callable[[str], object] = tqdm.write,
-) -> Iterator[Example]:
-  """Examples of the jobs in order; what the recorder will need of each is in `held`."""
-  by_file: dict[str, list[Job]] = {}
-  for job in jobs:
-    by_file.setdefault(job.clip.file, []).append(job)
-  loaded = data.load(
-    [some[0].clip for some in by_file.values()],
-    band_limit_hz=settings["data"]["band_limit_hz"],
-    threads=settings["runtime"]["threads"],
-    processes=settings["runtime"]["processes"],
-  )
-  for clip, x, samples in data.usable(loaded, skipped, say):
-    mask = (np.arange(len(x)) < samples).astype(np.float32)
-    for job in by_file[clip.file]:
-      ends = np.int32(clip.label), np.int32(job.target)
-      held[job.id] = job, Example(np.int32(job.id), x, mask, *ends), samples
-      yield held[job.id][1]
 
 
 def record(

@@ -21,15 +21,21 @@ class Example(NamedTuple):
   label: Any  # int32 []; multi-hot [K] where the victim has many labels
   target: Any  # int32 []; -1: untargeted; or [K]: 1 wanted, 0 unwanted, -1 no matter
   other: tuple = ()  # what the victim hears besides x, and is not attacked (a video)
+  start: Any = ()  # [...], a clip of the wanted class, for attacks that begin there
 
 
 def examples(
-  x: Any, label: Any, target: Any = -1, mask: Any = 1.0, other: tuple = ()
+  x: Any,
+  label: Any,
+  target: Any = -1,
+  mask: Any = 1.0,
+  other: tuple = (),
+  start: Any = (),
 ) -> Example:
   """A batch of Examples with ids from 0: for `drive.solve_batch` and users' own loops.
 
   x: [B, ...] within the box. label, target: [B], [B, K], or one for all. mask: [B, ...]
-  or one. other: arrays [B, ...].
+  or one. other: arrays [B, ...]. start: [B, ...] or ().
   """
   x, count = jnp.asarray(x, jnp.float32), len(x)
 
@@ -39,7 +45,7 @@ def examples(
 
   mask = jnp.broadcast_to(jnp.asarray(mask, jnp.float32), x.shape)
   ids = jnp.arange(count, dtype=jnp.int32)
-  return Example(ids, x, mask, number(label), number(target), other)
+  return Example(ids, x, mask, number(label), number(target), other, start)
 
 
 class Trial(NamedTuple):
@@ -171,6 +177,7 @@ class Attack(NamedTuple):
   goal: what its trials are ranked by, unless the user says otherwise.
   backward_passes: per step; 0: score-based, never sees a gradient.
   forward_passes: per step.
+  needs_start: it begins at `Example.start`.
   needs_radius: it fills the budget; a minimum-norm attack works without one.
   targetable: it has a targeted form.
   norms: names of the norms that it is defined for; () for all.
@@ -187,6 +194,7 @@ class Attack(NamedTuple):
   norms: tuple[str, ...] = ()
   finished: Callable[[Any], Array] = lambda state: jnp.bool_(False)
   forward_passes: int = 1
+  needs_start: bool = False
 
 
 def unjudged(problem: Problem) -> Trial:

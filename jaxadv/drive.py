@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from jaxadv.core import Attack, Bind, Example, Goal, Trial, unjudged, where

@@ -168,10 +168,15 @@ def run(
       yield Look((), looks * compiled.chunk * ids.size, seconds, waited)
       seconds, looks, waited = 0.0, 0, 0.0
     if done.any():
-      ended = jax.device_get((lane.best, lane.watch))
-      steps = jax.device_get(lane.step)
+      steps, best, watch = jax.device_get((lane.step, lane.best, lane.watch))
       outcomes = tuple(
-        Outcome(int(ids[at]), int(steps[at]), *_pick(ended, at), float(spent[at]))
+        Outcome(
+          int(ids[at]),
+          int(steps[at]),
+          _pick(best, at),
+          _pick(watch, at),
+          float(spent[at]),
+        )
         for at in zip(*np.nonzero(done), strict=True)
       )
       incoming = draw(done)

@@ -21,18 +21,33 @@ class Stage(NamedTuple):
   objective: Objective
 
 
+class Cost(NamedTuple):
+  """What an example took."""
+
+  steps: int = 0
+  forward_passes: int = 0
+  backward_passes: int = 0
+  seconds: float = 0.0
+
+  def after(self, attack: Attack, outcome: engine.Outcome) -> "Cost":
+    """With that of one more attack."""
+    return Cost(
+      self.steps + outcome.steps,
+      self.forward_passes + outcome.steps * attack.forward_passes,
+      self.backward_passes + outcome.steps * attack.backward_passes,
+      self.seconds + outcome.seconds,
+    )
+
+
 class Found(NamedTuple):
   """An example at its end. stage: index of the one that it fell to, or of the last.
 
-  steps, forward_passes, backward_passes, seconds: of all stages that it went through.
+  cost: of all stages that it went through.
   """
 
   stage: int
   outcome: engine.Outcome
-  steps: int
-  forward_passes: int
-  backward_passes: int
-  seconds: float
+  cost: Cost
 
 
 def autoattack(
@@ -69,32 +84,20 @@ def worst_case(
   example ends with its first success, or with the last stage.
   """
   left = list(ids)
-  spent: dict[int, tuple[int, int, int, float]] = dict.fromkeys(left, (0, 0, 0, 0.0))
+  spent = dict.fromkeys(left, Cost())
   for n, stage in enumerate(stages):
     survivors = []
     for look in run_stage(stage, left) if left else ():
       found = []
       for outcome in look.outcomes:
-        cost = tuple(
-          a + b
-          for a, b in zip(
-            spent.pop(outcome.id), costs(stage.attack, outcome), strict=True
-          )
-        )
+        cost = spent.pop(outcome.id).after(stage.attack, outcome)
         if outcome.best.success or n == len(stages) - 1:
-          found.append(Found(n, outcome, *cost))
+          found.append(Found(n, outcome, cost))
         else:
           spent[outcome.id] = cost
           survivors.append(outcome.id)
       yield look, found
     left = survivors
-
-
-def costs(attack: Attack, outcome: engine.Outcome) -> tuple[int, int, int, float]:
-  """steps, forward passes, backward passes, seconds of one outcome."""
-  steps = outcome.steps
-  passes = steps * attack.forward_passes, steps * attack.backward_passes
-  return steps, *passes, outcome.seconds
 
 
 def evaluate(
@@ -121,20 +124,21 @@ def evaluate(
     for n, id_ in enumerate(host.id)
   }
   first = by_id[int(host.id[0])]
-  placed = engine.replicate((params, key), devices)
+  params, key = engine.replicate((params, key), devices)
   lanes = min(lanes, -(-len(by_id) // len(devices)))
 
   def run_stage(stage, ids):
     bound = problem.bind(logits_fn, threat, stage.objective)
     compiled = engine.compile_lanes(
       drive.driver(stage.attack, bound),
-      *placed,
+      params,
+      key,
       first,
       lanes=lanes,
       chunk=engine.default_chunk(devices),
       devices=devices,
     )
-    return engine.run(compiled, *placed, [by_id[n] for n in ids])
+    return engine.run(compiled, params, key, [by_id[n] for n in ids])
 
   ended = {}
   for _, found in worst_case(stages, run_stage, by_id):

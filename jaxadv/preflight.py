@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv import build, guards, inputs, problem, workdir
-from jaxadv.attack_run import feed
 from jaxadv.core import Example
 from jaxadv.errors import InputError
+from jaxadv.jobs import feed
 from jaxadv.record import Job
 from jaxadv.victim import Victim
 

@@ -196,10 +196,10 @@ class Recorder:
       "zero_gradients": int(watch.zero_gradients),
       "late_drop": late_drop(found.outcome),
       "found_by": self._found_by(found) if success else None,
-      "steps": found.steps,
-      "forward_passes": found.forward_passes,
-      "backward_passes": found.backward_passes,
-      "seconds": found.seconds,
+      "steps": found.cost.steps,
+      "forward_passes": found.cost.forward_passes,
+      "backward_passes": found.cost.backward_passes,
+      "seconds": found.cost.seconds,
       **paths,
     }
 

@@ -44,9 +44,10 @@ ALLOWED = {
   "build": STAGES | {"ensemble", "keys"},
   "victim": STAGES | {"build", "keys", "workdir"},
   "record": STAGES | {"build", "ensemble", "results", "victim", "workdir"},
-  "attack_run": STAGES | {"build", "ensemble", "record", "victim", "workdir"},
+  "jobs": {"core", "data", "errors", "record"},
+  "attack_run": STAGES | {"build", "ensemble", "jobs", "record", "victim", "workdir"},
   "preflight": STAGES
-  | {"attack_run", "build", "guards", "inputs", "record", "victim", "workdir"},
+  | {"build", "guards", "jobs", "inputs", "record", "victim", "workdir"},
 }
 DEVICE_STAGE = {
   *("norms", "losses", "core", "attacks", "problem", "drive", "engine", "judge"),

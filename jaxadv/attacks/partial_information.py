@@ -1,6 +1,5 @@
 """Partial-information attack: from a clip of the wanted class towards the clean one."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 
 from jaxadv.attacks.checks import require
 from jaxadv.attacks.nes import anneal, antithetic, per_coordinate, slope
-from jaxadv.core import FIRST_SUCCESS, Array, Attack, Example, Trial, unjudged
+from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
 
 
 class PartialInformationState(NamedTuple):
@@ -55,7 +54,6 @@ def partial_information(
   plateau: int = 5,
   decay: float = 0.5,
   sure: float = 0.7,
-  start: Callable[[Example], Array] | None = None,
 ) -> Attack:
   """Keeps the wanted class in sight while the ball around the clean clip shrinks.
 
@@ -67,8 +65,8 @@ def partial_information(
   class is seen becomes the candidate. The first of all goes straight to the threat's
   radius, and is what is judged until a candidate is there; the first point judged is
   the clean clip.
-  start: of the example (with `example.target` in it), a clip [...] of the wanted class;
-    None: the clean clip, for a top_k that shows the wanted class there.
+  It begins at `Example.start`, a clip [...] of the wanted class; an example without one
+  at the clean clip, for a top_k that shows the wanted class there.
   The wanted class is the target; untargeted, the best but the label that the start has.
   queries: of the victim, at most. sigma: as in `nes`, a share of the radius.
   learning_rate, least_rate: length of a step, as shares of the ball; halved where the
@@ -93,8 +91,8 @@ def partial_information(
   require(0 < decay <= 1, "decay", decay, "more than 0 and at most 1")
 
   def init(key, problem):
-    x = problem.example.x
-    candidate = problem.fit(x * 0 if start is None else start(problem.example) - x)
+    x, start = problem.example.x, problem.example.start
+    candidate = problem.zero if isinstance(start, tuple) else problem.fit(start - x)
     epsilon = jnp.maximum(problem.norm.size(candidate), problem.radius)
     numbers = (jnp.float32(learning_rate), jnp.float32(decay))
     losses = jnp.full(plateau, jnp.inf)
@@ -170,4 +168,5 @@ def partial_information(
     backward_passes=0,
     norms=("l1", "l2", "linf"),
     forward_passes=asked,
+    needs_start=True,
   )

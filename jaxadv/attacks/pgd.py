@@ -18,8 +18,8 @@ class PGDState(NamedTuple):
 def _per_l1():
   """Gradients divided by their l1 size, as momentum wants them."""
 
-  def update(grads, state, params=None):
-    return grads / jnp.maximum(jnp.sum(jnp.abs(grads)), 1e-30), state
+  def update(updates, state, params=None):
+    return updates / jnp.maximum(jnp.sum(jnp.abs(updates)), 1e-30), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -46,18 +46,18 @@ def towards_targets():
     targeted_linf_optimum(victim, *one)
     for one in zip(np.float64(x), target, strict=True)
   ]
-  return victim, examples(x, label, target), np.array(optimum), jnp.array(starts)
+  stack = examples(x, label, target)._replace(start=starts[target])
+  return victim, stack, np.array(optimum)
 
 
-def attack_from(starts, **hyper) -> core.Attack:
-  start = lambda example: starts[example.target]  # noqa: E731
-  return attacks.partial_information(start=start, samples=20, **hyper)
+def begin_there(**hyper) -> core.Attack:
+  return attacks.partial_information(samples=20, **hyper)
 
 
 def test_it_ends_in_the_ball_with_the_target_just_where_it_can():
-  victim, stack, optimum, starts = towards_targets()
+  victim, stack, optimum = towards_targets()
   share = np.where(stack.id % 2, 1.3, 0.97)
-  attack = attack_from(starts, queries=5000)
+  attack = begin_there(queries=5000)
   run = {"objective": losses.targeted(), "radius": share * optimum}
   lanes = solve(attack, LINF, victim, stack, **run)
   hit = fooled(victim, stack.x, lanes.best.delta) == stack.target
@@ -71,7 +71,8 @@ def test_it_ends_in_the_ball_with_the_target_just_where_it_can():
 
 def test_without_a_start_it_begins_at_the_clean_clip():
   """Which a top_k of all classes shows in full; a top_k of 1 says too little."""
-  victim, stack, optimum, _ = towards_targets()
+  victim, stack, optimum = towards_targets()
+  stack = stack._replace(start=())
   attack = attacks.partial_information(samples=20, queries=2000, top_k=CLASSES)
   run = {"objective": losses.targeted(), "radius": 1.3 * optimum}
   lanes = solve(attack, LINF, victim, stack, **run)
@@ -100,8 +101,8 @@ class TopTwo(Linear):
 
 
 def test_it_needs_neither_gradient_nor_what_is_not_among_the_best_k():
-  victim, stack, optimum, starts = towards_targets()
-  attack = attack_from(starts, queries=500, top_k=2)
+  victim, stack, optimum = towards_targets()
+  attack = begin_there(queries=500, top_k=2)
   run = {"objective": losses.targeted(), "radius": 1.1 * optimum}
   lanes = solve(attack, LINF, victim, stack, **run)
   assert 0.1 < lanes.best.success.mean() < 0.9
@@ -114,10 +115,10 @@ def test_it_needs_neither_gradient_nor_what_is_not_among_the_best_k():
 
 def test_the_candidate_stays_of_the_wanted_class_in_a_ball_that_shrinks():
   """From the start's own ball to the threat's. Untargeted: the class of the start."""
-  victim, stack, optimum, starts = towards_targets()
+  victim, stack, optimum = towards_targets()
   stack = jax.tree.map(lambda leaf: leaf[:8], stack)
   bind = problem.bind(Linear.logits, LINF._replace(radius=0.01), losses.untargeted())
-  attack = attack_from(starts)
+  attack = begin_there()
 
   def begin(example):
     return attack.init(jax.random.key(0), bind(tuple(victim), None, example))
@@ -128,7 +129,7 @@ def test_the_candidate_stays_of_the_wanted_class_in_a_ball_that_shrinks():
   each = functools.partial(jax.jit, compiler_options=QUICK)
   state, states = each(jax.vmap(begin))(stack), []
   take = each(jax.vmap(step, (None, 0, 0)))
-  first = np.abs(starts[stack.target] - stack.x).max(1)
+  first = np.abs(stack.start - stack.x).max(1)
   np.testing.assert_allclose(state.epsilon, first, rtol=1e-6)
   for key in jax.random.split(jax.random.key(1), 25):
     state = take(key, state, stack)

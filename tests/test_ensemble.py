@@ -1,0 +1,100 @@
+"""The worst of several attacks: AutoAttack on linear victims, costs, survivors only."""
+
+import jax
+import numpy as np
+import pytest
+from small_victims import DUAL, SIZE, Linear, linear
+
+from jaxadv import core, ensemble, losses, problem
+from jaxadv.attacks import fgsm, pgd, white_noise
+from jaxadv.norms import NORMS
+
+N, K = 12, 5
+VICTIM = linear(7, K, N)
+X = np.random.default_rng(8).uniform(-0.5, 0.5, (24, N)).astype(np.float32)
+LOGITS = X.astype(np.float64) @ VICTIM.weights.T + VICTIM.offset
+LABEL = LOGITS.argmax(1)
+KEY = jax.random.key(0)
+
+
+def minimal(norm):
+  """From each clip to its nearest boundary."""
+  found = []
+  for f, y in zip(LOGITS, LABEL, strict=True):
+    others = [k for k in range(K) if k != y]
+    w = np.float64(VICTIM.weights[others]) - VICTIM.weights[y]
+    found.append(
+      min((f[y] - f[k]) / DUAL[norm](v) for k, v in zip(others, w, strict=True))
+    )
+  return np.array(found)
+
+
+def evaluate(stages, norm, radius, batch, **options):
+  threat = problem.Threat(NORMS[norm], radius, box=(-9.0, 9.0))
+  return ensemble.evaluate(
+    stages, Linear.logits, threat, tuple(VICTIM), KEY, batch, **options
+  )
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_autoattack_finds_all_that_is_there_and_nothing_else(norm):
+  """All clips whose boundary is nearer than 0.97 radii, and none beyond 1.03."""
+  distance = minimal(norm)
+  radius = float(np.median(distance))
+  batch = core.examples(X, LABEL)
+  stages = ensemble.autoattack(steps=20, queries=30)
+  found = evaluate(stages, norm, radius, batch)
+  success = np.array([one.outcome.best.success for one in found])
+  clear = np.abs(distance / radius - 1) > 0.03
+  np.testing.assert_array_equal(success[clear], (distance < radius)[clear])
+  assert 0.3 < success.mean() < 0.7
+  delta = np.stack([one.outcome.best.delta for one in found]).astype(np.float64)
+  assert max(SIZE[norm](d) for d in delta) <= radius * 1.00001
+  said = ((X + delta) @ VICTIM.weights.T + VICTIM.offset).argmax(1)
+  np.testing.assert_array_equal(said != LABEL, success)
+  assert [one.outcome.id for one in found] == list(range(len(X)))
+
+
+def test_later_attacks_see_the_survivors_only_and_costs_add_up():
+  aim = losses.untargeted()
+  stages = (
+    ensemble.Stage("noise", white_noise(), aim),
+    ensemble.Stage("fgsm", fgsm(), aim),
+    ensemble.Stage("pgd", pgd(steps=10), aim),
+  )
+  radius = float(np.median(minimal("linf")))
+  found = evaluate(stages, "linf", radius, core.examples(X, LABEL), lanes=4)
+  alone = [evaluate([s], "linf", radius, core.examples(X, LABEL)) for s in stages]
+  seen = set()
+  for n, one in enumerate(found):
+    fell = [bool(each[n].outcome.best.success) for each in alone]
+    expected = fell.index(True) if True in fell else len(stages) - 1
+    assert one.stage == expected
+    assert one.outcome.best.success == any(fell)
+    steps = [each[n].cost.steps for each in alone[: expected + 1]]
+    assert one.cost.steps == sum(steps)
+    assert one.cost.forward_passes == sum(steps)
+    assert one.cost.backward_passes == sum(steps[1:])
+    seen.add((one.stage, any(fell)))
+  assert len(seen) >= 3
+
+
+def test_looks_of_a_stage_ask_for_the_survivors_alone():
+  asked = []
+  trial = core.Trial(None, 0.0, False, 0.0, 0.0)
+
+  def run_stage(stage, ids):
+    asked.append(list(ids))
+    for n in ids:
+      fell = n % 3 == len(asked) - 1
+      outcome = ensemble.engine.Outcome(n, 2, trial._replace(success=fell), None, 0.5)
+      yield ensemble.engine.Look((outcome,), 2, 0.5, 0.0)
+
+  stages = [ensemble.Stage(str(n), pgd(), losses.untargeted()) for n in range(2)]
+  looks = list(ensemble.worst_case(stages, run_stage, range(6)))
+  assert asked == [[0, 1, 2, 3, 4, 5], [1, 2, 4, 5]]
+  found = {one.outcome.id: one for _, some in looks for one in some}
+  assert sorted(found) == list(range(6))
+  assert [found[n].stage for n in range(6)] == [0, 1, 1, 0, 1, 1]
+  assert [found[n].cost.steps for n in (0, 1)] == [2, 4]
+  assert found[1].cost.seconds == 1.0
