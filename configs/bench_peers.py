@@ -66,7 +66,7 @@ BUDGETS = {
     "random_start": False,
     "peers": {"counterpart": "mim"},
   },
-  "bim": {"steps": 40, "step_size": 2.5 / 40},
+  "bim": {"steps": 40, "step_size": 2.5 / 40, "stop_early": True},
   "apgd": {"steps": 40},
   "apgd_dlr": {
     "method": "apgd",
@@ -101,14 +101,17 @@ def compared():
     entry = {"method": "fgsm", "norm": "linf", "radius": radius, "budget": "snr_db"}
     entries[f"fgsm_linf_{radius:.0f}dB"] = entry
   for norm, p_init in {"linf": 0.8, "l2": 0.1}.items():
-    entry = {"norm": norm, "radius": 40.0, "budget": "snr_db"}
+    near = {"norm": norm, "radius": 50.0, "budget": "snr_db"}
+    far = near | {"radius": 40.0}
     asked = {"queries": 1000, "p_init": p_init}
-    entries[f"square_{norm}_40dB"] = entry | {
-      "method": "square",
-      "steps": 1000,
-      "peers": asked,
-    }
-    entries[f"nes_{norm}_40dB"] = entry | {"method": "nes", "queries": 2000}
+    square = near | {"method": "square", "steps": 1000, "peers": asked}
+    entries[f"square_{norm}_50dB"] = square
+    entries[f"nes_{norm}_40dB"] = far | {"method": "nes", "queries": 2000}
+  for norm, radii in SNR_DB.items():
+    entry = {"method": "autoattack", "norm": norm, "budget": "snr_db"}
+    # theirs have settings of their own
+    budget = {"radius": radii[0], "steps": 50, "queries": 1000}
+    entries[f"autoattack_{norm}_{radii[0]:.0f}dB"] = entry | budget
   return entries
 
 

@@ -48,8 +48,6 @@ def get_config() -> ConfigDict:
           "norm": "l2",
           "search_steps": 5,
           "iterations": 200,
-          "learning_rate": 1e-5,
-          "c": 1e-3,
         },
       },
       "runtime": {

@@ -44,10 +44,8 @@ def get_config() -> ConfigDict:
         "carlini_wagner": {
           "method": "carlini_wagner",
           "norm": "l2",
-          "search_steps": 4,
-          "iterations": 75,
-          "learning_rate": 3e-5,  # P1 takes 1e-5: these perturbations are small
-          "c": 3e-3,
+          "search_steps": 3,
+          "iterations": 60,
         },
       },
       "runtime": {

@@ -39,7 +39,8 @@ def test_config(path):
   settings = config.to_dict()
   script = script_of(module)
   assert script.is_file()
-  keys.check(settings, getattr(keys, f"{script.stem.upper()}_KEYS"))
+  kind = f"{script.stem}_{settings['kind']}" if "kind" in settings else script.stem
+  keys.check(settings, getattr(keys, f"{kind.upper()}_KEYS"))
   if "model" in settings:
     assert build.classifier(settings["model"], 41).network.classes == 41
   for name, entry in settings.get("attacks", {}).items():

@@ -9,7 +9,7 @@ import pytest
 
 from jaxadv import results
 
-TEXTS = ("model", "label", "clean_label", "new_label", "config_hash", "versions")
+TEXTS = ("model", "label", "clean_label", "new_label", "found_by", "config_hash")
 FLAGS = ("clean_correct", "success_loop", "success", "success_pcm16")
 WATCHED = ("first_success_step", "nan_steps", "zero_gradients")
 NUMBERS = ("duration_s", "gt_conf", "new_conf", "gt_new_conf", "snr_db", "l2", "linf")
@@ -19,7 +19,7 @@ GUARDED = ("clipped", "late_drop", "seconds")
 def row(id: int, attack: str = "pgd", **changes) -> dict:
   """A row whose every field has a value of its own."""
   filled = {"id": id, "attack": attack, "file": f"{id}.wav", "target": "Oboe"}
-  filled |= {name: f"{name} {id}" for name in (*TEXTS, "device")}
+  filled |= {name: f"{name} {id}" for name in (*TEXTS, "versions", "device")}
   flags = (*FLAGS, "within_threat", "silent_success")
   filled |= {name: (id + n) % 2 == 0 for n, name in enumerate(flags)}
   # float32 holds quarters exactly

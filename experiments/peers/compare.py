@@ -15,6 +15,7 @@ import torch
 
 from jaxadv import build, data, workdir
 from jaxadv.attacks import ATTACKS
+from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
 from jaxadv.models.frontends import CHUNK_SAMPLES
@@ -24,6 +25,7 @@ from peers import measure, tables
 from peers.torch_victims import Images, export
 
 OURS = "jaxadv"
+OUR_ATTACKS = ATTACKS | ENSEMBLES
 LIBRARIES = ("foolbox", "art", "torchattacks", "adv_lib", "cleverhans")
 _ROWS = "rows.json"
 
@@ -60,7 +62,7 @@ def run(settings: dict[str, Any], machine: str) -> None:
 
 def _chosen(settings):
   """The entries that `only` names, by their own name or by their method, in the order
-  of ATTACKS; InputError for a name that is neither."""
+  of our table; InputError for a name that is neither."""
   listed, only = settings["compared"], settings["only"]
   wanted = only.split(",") if only else []
   known = {*listed, *(entry["method"] for entry in listed.values())}
@@ -72,7 +74,7 @@ def _chosen(settings):
     for name, entry in listed.items()
     if not only or name in wanted or entry["method"] in wanted
   }
-  order = list(ATTACKS)
+  order = list(OUR_ATTACKS)
   for name, entry in chosen.items():
     if entry["method"] not in order:
       raise InputError(f"compared.{name}.method is {entry['method']!r}: no attack")
@@ -176,7 +178,7 @@ def _compare(name, entry, subject, libraries, settings, rows):
 def _sides(plan, ours, more, radius, subject, libraries):
   """(library, variant, package, seed -> Found) of all that have the attack."""
   method, norm = ours["method"], ours["norm"]
-  known = inspect.signature(ATTACKS[method]).parameters
+  known = inspect.signature(OUR_ATTACKS[method]).parameters
   defaults = {key: parameter.default for key, parameter in known.items()}
   told = defaults | ours | more
   job = {

@@ -18,7 +18,12 @@ PACKAGE = "adversarial-robustness-toolbox"
 NORMS = {"l1": 1, "l2": 2, "linf": np.inf}
 
 
-def _run(factory, make: Callable[[Job], dict[str, Any]]) -> Callable[[Job], Any]:
+def _run(
+  factory, make: Callable[[Job], dict[str, Any]], untargeted: bool = True
+) -> Callable[[Job], Any]:
+  """untargeted: it leaves the labels it is given; else they would be its targets, and
+  left out it draws some."""
+
   def attack(job: Job):
     classifier = PyTorchClassifier(
       job.model,
@@ -30,7 +35,8 @@ def _run(factory, make: Callable[[Job], dict[str, Any]]) -> Callable[[Job], Any]
     )
     made = factory(classifier, **make(job), batch_size=len(job.images))
     labels = np.eye(job.classes, dtype=np.float32)[job.labels.numpy()]
-    return torch.tensor(made.generate(job.images.numpy(), labels))
+    given = (labels,) if untargeted else ()
+    return torch.tensor(made.generate(job.images.numpy(), *given))
 
   return attack
 
@@ -159,7 +165,12 @@ RUNS = [
     "CarliniL0",
     _run(evasion.CarliniL0Method, _carlini_wagner),
   ),
-  Run("jsma", "l0", "SaliencyMap", _run(evasion.SaliencyMapMethod, _jsma)),
+  Run(
+    "jsma",
+    "l0",
+    "SaliencyMap",
+    _run(evasion.SaliencyMapMethod, _jsma, untargeted=False),
+  ),
   *(
     Run("autoattack", norm, "AutoAttack", _run(evasion.AutoAttack, _autoattack))
     for norm in ("linf", "l2")

@@ -56,10 +56,10 @@ def _carlini_wagner(job):
 
 def _spsa(job):
   # torchattacks' defaults as shares of its default eps of 0.3: both are for images
-  share = job.radius / 0.3
-  samples = job.get("samples")
-  more = {"nb_iter": job.get("queries") // samples, "spsa_samples": samples}
-  return _fgsm(job) | {"delta": 0.01 * share, "learning_rate": 0.01 * share} | more
+  step = 0.01 * job.radius / 0.3
+  asked, pairs = job.get("queries"), job.get("samples") // 2
+  budget = {"nb_iter": asked // (2 * pairs), "spsa_samples": pairs}
+  return _fgsm(job) | {"delta": step, "learning_rate": step} | budget
 
 
 RUNS = [

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import torch
 
-from jaxadv import build, drive, engine, problem
+from jaxadv import build, drive, engine, ensemble, problem
 from jaxadv.core import Example, examples
 from jaxadv.victim import Victim
 from peers.job import Job, Run
@@ -53,29 +53,36 @@ def by_ours(victim: Victim, plan: build.AttackPlan, clips: Clips, seed: int) -> 
   devices = jax.local_devices()[:1]
   start = (victim.variables, jax.random.key(seed))
   variables, key = engine.replicate(start, devices)
-  driver = drive.driver(
-    plan.attack, problem.bind(victim.logits, plan.threat, plan.objective), plan.goal
-  )
   batch = jax.tree.map(np.asarray, examples(clips.x, clips.labels))
-  each = [jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in range(len(clips.x))]
-  compiled = engine.compile_lanes(
-    driver,
-    variables,
-    key,
-    each[0],
-    lanes=max(1, len(each) // plan.attack.forward_passes),
-    chunk=engine.default_chunk(devices),
-    devices=devices,
-  )
-  began = time.perf_counter()
-  looks = engine.run(compiled, variables, key, each)
-  ended = [outcome for look in looks for outcome in look.outcomes]
-  seconds = time.perf_counter() - began
-  ended.sort(key=lambda outcome: outcome.id)
-  steps = float(np.mean([outcome.steps for outcome in ended]))
-  delta = np.stack([outcome.best.delta for outcome in ended])
-  forward = steps * plan.attack.forward_passes
-  return Found(clips.x + delta, forward, steps * plan.attack.backward_passes, seconds)
+  by_id = {
+    n: jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in range(len(batch.x))
+  }
+  compiling = 0.0
+
+  def run_stage(stage, ids):
+    nonlocal compiling
+    bound = problem.bind(victim.logits, plan.threat, stage.objective)
+    compiled = engine.compile_lanes(
+      drive.driver(stage.attack, bound, plan.goal),
+      variables,
+      key,
+      by_id[0],
+      lanes=max(1, len(by_id) // stage.attack.forward_passes),
+      chunk=engine.default_chunk(devices),
+      devices=devices,
+    )
+    compiling += compiled.seconds
+    return engine.run(compiled, variables, key, [by_id[n] for n in ids])
+
+  began, ended = time.perf_counter(), {}
+  for _, found in ensemble.worst_case(plan.stages, run_stage, by_id):
+    ended |= {one.outcome.id: one for one in found}
+  seconds = time.perf_counter() - began - compiling
+  each = [ended[n] for n in by_id]
+  delta = np.stack([one.outcome.best.delta for one in each])
+  forward = float(np.mean([one.cost.forward_passes for one in each]))
+  backward = float(np.mean([one.cost.backward_passes for one in each]))
+  return Found(clips.x + delta, forward, backward, seconds)
 
 
 def by_peer(
@@ -138,7 +145,8 @@ def limited(seconds: float) -> Iterator[None]:
     raise TimeoutError(f"stopped after {seconds:.0f} s")
 
   before = signal.signal(signal.SIGALRM, stop)
-  signal.setitimer(signal.ITIMER_REAL, seconds)
+  # again and again: a library may swallow it
+  signal.setitimer(signal.ITIMER_REAL, seconds, 5.0 if seconds else 0.0)
   try:
     yield
   finally:

@@ -59,7 +59,10 @@ ATTACK = {
     ["targets", "'Trombone'", "high, low, middle"],
   ),
   "class": ({"data__classes": "low,Oboe"}, ["data.classes", "'Oboe'"]),
-  "no target": ({"targets": "all"}, ["deepfool", "no targeted form"]),
+  "no target": (
+    {"targets": "all", "attacks__pgd__method": "apgd_targeted"},
+    ["apgd_targeted", "no targeted form"],
+  ),
   "victim": ({"victim": "/nowhere/victim"}, ["/nowhere/victim", "train"]),
 }
 TRAIN = {

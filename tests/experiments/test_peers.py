@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxadv import build
 from jaxadv.attacks import ATTACKS
+from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
 from jaxadv.models import GCNN, VGG13, Classifier
 from jaxadv.models.frontends import CHUNK_SAMPLES, log_mel_attack
@@ -153,7 +155,18 @@ def test_each_counterpart_is_one_of_our_attacks(library):
   if importlib.util.find_spec(library) is None:
     pytest.skip(f"{library} is not installed")
   module = importlib.import_module(f"peers.from_{library}")
-  ours = {"pgd_adam", "mim", "apgd_dlr", *ATTACKS}
+  ours = {"pgd_adam", "mim", "apgd_dlr", *ATTACKS, *ENSEMBLES}
   assert module.RUNS and importlib.metadata.version(module.PACKAGE)
   assert len({(r.method, r.norm, r.variant) for r in module.RUNS}) == len(module.RUNS)
-  assert {r.method for r in module.RUNS} & ours
+  assert {r.method for r in module.RUNS} <= ours
+
+
+def test_what_the_config_compares_can_be_built():
+  path = Path(__file__).parents[2] / "configs" / "bench_peers.py"
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  for name, entry in module.get_config().compared.to_dict().items():
+    ours = {key: value for key, value in entry.items() if key != "peers"}
+    assert build.attack_plan(name, ours, target=False).attack.steps >= 1
