@@ -172,7 +172,13 @@ RUNS = [
     _run(evasion.SaliencyMapMethod, _jsma, untargeted=False),
   ),
   *(
-    Run("autoattack", norm, "AutoAttack", _run(evasion.AutoAttack, _autoattack))
+    Run(
+      "autoattack",
+      norm,
+      "AutoAttack",
+      _run(evasion.AutoAttack, _autoattack),
+      square=True,
+    )
     for norm in ("linf", "l2")
   ),
 ]

@@ -142,7 +142,13 @@ RUNS = [
   Run("jsma", "l0", "JSMA", _run(torchattacks.JSMA, _jsma)),
   Run("nes", "linf", "SPSA", _run(torchattacks.SPSA, _spsa)),
   *(
-    Run("autoattack", norm, "AutoAttack", _run(torchattacks.AutoAttack, _autoattack))
+    Run(
+      "autoattack",
+      norm,
+      "AutoAttack",
+      _run(torchattacks.AutoAttack, _autoattack),
+      square=True,
+    )
     for norm in ("linf", "l2")
   ),
 ]

@@ -56,17 +56,18 @@ def _extent(mask) -> Window:
 
 
 def _placed(key, extent: Window, share, least: int = 1) -> Window:
-  """Anywhere in it, with this share of its area; a square where its sides allow it.
+  """Anywhere in it, a square with this share of its area, cut off where it is narrower.
 
-  No side is shorter than `least` or the extent's own.
+  Of a waveform: sqrt(share * samples) in a row, not that share of them, which one sign
+  would turn into a constant that no sound model hears. No side is shorter than `least`
+  or the extent's own.
   """
-  area = share * extent.height * extent.width
-  width = jnp.clip(jnp.sqrt(area), area / extent.height, extent.width)
+  side = jnp.sqrt(share * extent.height * extent.width)
 
-  def whole(side, most):
+  def whole(most):
     return jnp.minimum(jnp.maximum(jnp.round(side), least), most).astype(int)
 
-  height, width = whole(area / width, extent.height), whole(width, extent.width)
+  height, width = whole(extent.height), whole(extent.width)
   k_top, k_left = jax.random.split(key)
   top = jax.random.randint(k_top, (), 0, extent.height - height + 1)
   left = jax.random.randint(k_left, (), 0, extent.width - width + 1)
@@ -191,13 +192,13 @@ def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
   linf: a square at a random place is set to +-radius, one sign a channel. l1, l2: half
   above and half below 0, `_pyramids` are added to a square's direction, which takes
   over the size that a second square, emptied, and the unfilled ball leave.
-  A square is an interval of a waveform [N], a rectangle of features [T, M], of images
-  [H, W, C] with all channels; only within the smallest rectangle that holds the mask.
+  A square of side s is s samples of a waveform [N] in a row; of images [H, W, C] it has
+  all channels; only within the smallest rectangle that holds the mask.
   The first point: +-radius by column of images and features, by sample of a waveform;
   in l1, l2 pyramids on 5 x 5 tiles, 25 in a row of a waveform.
   The margin counts for targeted threats, too (the paper: cross-entropy).
   steps: queries, the first being the first point.
-  p_init: the squares' first share of the input; halved after 0.1, 0.5, 2, 5, 10, 20,
+  p_init: s^2 over the input's size at first; halved after 0.1, 0.5, 2, 5, 10, 20,
     40, 60, 80% of the steps. 0: 0.8 in linf, 0.1 in l1 and l2.
   Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack
   via random search, ECCV 2020, algorithms 1 to 3; in l1: Croce and Hein, Mind the Box,
