@@ -40,10 +40,11 @@ def deepfool(
   """Minimum-norm attack: from the label's class to the nearest other, or to the target.
 
   With f_k = logits_k - logits_label and w_k its gradient, the rival k with the smallest
-  |f_k| / dual(w_k) gives the step (|f_k| / dual(w_k) + nudge) * steepest(w_k); what is
-  judged is x + (1 + overshoot) * sum of steps. Rivals: the `classes` - 1 largest other
-  logits of the clean clip, as in the authors' code. Targeted: the target is the only
-  rival, and the largest other class of the moment stands for the label. That is exact
+  d = |f_k| / dual(w_k) gives the step (d + nudge * (d + size(steps so far))) *
+  steepest(w_k); what is judged is x + (1 + overshoot) * sum of steps. (The authors add
+  1e-4 whatever the size, which is more than the whole distance of some clips.) Rivals:
+  the `classes` - 1 largest other logits of the clean clip. Targeted: the target is the
+  only rival, the largest other class of the moment stands for the label. That is exact
   for two classes; with more the path follows one boundary at a time.
   steps: at most so many steps; steps + 1 points are judged, the clean clip first.
   variant: "canonical", or "subramanian": the rival with the LARGEST (|f_k| + nudge) /
@@ -89,7 +90,7 @@ def deepfool(
     divisor = jnp.where(dual > 0, dual, 1.0)
     if not farthest:
       at = jnp.argmin(jnp.where(dual > 0, gap / divisor, jnp.inf))
-      return at, gap[at] / divisor[at] + nudge
+      return at, gap[at] / divisor[at]
     allowed = (rivals != 0) | problem.objective.targeted
     distance = (gap + nudge) / divisor
     at = jnp.argmax(jnp.where((dual > 0) & allowed, distance, -jnp.inf))
@@ -104,6 +105,8 @@ def deepfool(
     dual = jax.vmap(problem.norm.dual)(grads)
     gap = jnp.abs(logits[rivals] - logits[leave])
     at, distance = choose(problem, rivals, gap, dual)
+    if not farthest:
+      distance += nudge * (problem.norm.size(state.total) + distance)
     length = jnp.where(dual[at] > 0, distance, 0.0)
     total = state.total + length * problem.norm.steepest(grads[at])
     candidate = problem.project((1 + overshoot) * total)

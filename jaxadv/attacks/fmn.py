@@ -26,7 +26,7 @@ def fmn(
   step_size: float = 1.0,
   last_step_size: float = 0.01,
   relative: bool = True,
-  gamma: float = 0.2,
+  gamma: float = 0.05,
   last_gamma: float = 1e-4,
 ) -> Attack:
   """delta <- project(delta - alpha g / |g|_2) into a ball of radius epsilon.

@@ -27,14 +27,14 @@ def test_deepfool_reaches_the_nearest_boundary_in_one_step(norm):
   victim = linear(1, 5, N)
   x, logits = points(victim, 2)
   label = logits.argmax(1)
-  overshoot, nudge = 0.02, 1e-4
+  overshoot, nudge = 0.02, 0.01
   lanes = solve(
     attacks.deepfool(overshoot=overshoot, nudge=nudge),
     Threat(NORMS[norm], box=WIDE),
     victim,
     examples(x, label),
   )
-  expected = (1 + overshoot) * (minimal_distances(victim, logits, norm) + nudge)
+  expected = (1 + overshoot) * (1 + nudge) * minimal_distances(victim, logits, norm)
   np.testing.assert_allclose(sizes(lanes.best.delta, norm), expected, 2e-4, 2e-6)
   assert (fooled(victim, x, lanes.best.delta) != label).all()
   assert (lanes.step == 2).all()
@@ -62,7 +62,8 @@ def towards_by_hand(victim, x, target):
       return path
     w = weights[target] - weights[logits.argmax()]
     gap, length = logits.max() - logits[target], np.linalg.norm(w)
-    total = total + (gap / length + 1e-4) * w / length
+    nudge = 1e-4 * (gap / length + np.linalg.norm(total))
+    total = total + (gap / length + nudge) * w / length
 
 
 def test_targeted_deepfool_goes_to_the_boundary_of_the_target():
@@ -74,7 +75,7 @@ def test_targeted_deepfool_goes_to_the_boundary_of_the_target():
   x, logits = points(victim, 2)
   label = logits.argmax(1)
   lanes = solve(attack, threat, victim, examples(x, label, 1 - label), **run)
-  expected = (1 + overshoot) * (minimal_distances(victim, logits, "l2") + nudge)
+  expected = (1 + overshoot) * (1 + nudge) * minimal_distances(victim, logits, "l2")
   np.testing.assert_allclose(sizes(lanes.best.delta, "l2"), expected, 2e-4, 2e-6)
   assert (lanes.step == 2).all()
   victim, stack, optimum = towards_targets()
