@@ -5,6 +5,7 @@ costs no forward pass, so a refill costs no step. Each device runs its own lanes
 compiled step has no collective.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxadv.core import Example, Trial, where
+from jaxadv.core import Example, Trial
 from jaxadv.drive import Driver, Lane, Watch
 
 Array = jax.Array
@@ -46,6 +47,7 @@ class Compiled(NamedTuple):
   advance: Callable
   refill: Callable
   shape: tuple[int, int]  # devices, lanes
+  slots: int  # lanes of a device that one refill can fill
   chunk: int  # steps between looks at the host
   seconds: float
 
@@ -71,11 +73,14 @@ def compile_lanes(
   chunk: int,
   devices: Sequence[Any],
   precision: str = "default",
+  slots: int = 8,
 ) -> Compiled:
   """Compiles for examples shaped like `example`, `lanes` of them on each device.
 
   chunk: steps between looks at the host. precision: of jax's matrix products and
-  convolutions, in the forward and the backward pass.
+  convolutions, in the forward and the backward pass. slots: lanes of a device that one
+  refill can fill; few, as all of them travel to the device, and more refills are made
+  where more lanes end at once.
   """
   began = time.perf_counter()
 
@@ -92,17 +97,21 @@ def compile_lanes(
       else jax.lax.fori_loop(0, chunk, lambda _, s: one(s), lane)
     )
 
-  def refill(params, key, lane, examples, fresh, incoming):
+  def refill(params, key, lane, examples, at, incoming):
     started = start(params, key, incoming)
-    choose = jax.vmap(where)
-    return choose(fresh, started, lane), choose(fresh, incoming, examples)
+
+    def put(old, new):  # a slot that stays empty points past the last lane
+      return old.at[at].set(new, mode="drop")
+
+    return jax.tree.map(put, lane, started), jax.tree.map(put, examples, incoming)
 
   def pmap(function, mapped, donate=()):
     axes = (None, None) + (0,) * mapped
     return jax.pmap(function, in_axes=axes, devices=devices, donate_argnums=donate)
 
   examples = _stack([example] * (lanes * len(devices)), (len(devices), lanes))
-  fresh = np.ones((len(devices), lanes), bool)
+  slots = min(lanes, slots)
+  at = np.zeros((len(devices), slots), np.int32)
   p_start, p_advance = pmap(start, 1), pmap(advance, 2, (2,))
   lane = jax.eval_shape(p_start, params, key, examples)
   with jax.default_matmul_precision(precision):
@@ -110,11 +119,11 @@ def compile_lanes(
       p_start.lower(params, key, examples).compile(),
       p_advance.lower(params, key, lane, examples).compile(),
       pmap(refill, 4, (2, 3))
-      .lower(params, key, lane, examples, fresh, examples)
+      .lower(params, key, lane, examples, at, _stack([example] * at.size, at.shape))
       .compile(),
     )
   shape = (len(devices), lanes)
-  return Compiled(*programs, shape, chunk, time.perf_counter() - began)
+  return Compiled(*programs, shape, slots, chunk, time.perf_counter() - began)
 
 
 def _stack(examples, shape):
@@ -124,8 +133,49 @@ def _stack(examples, shape):
   return jax.tree.map(one, *examples)
 
 
-def _pick(tree, at):
-  return jax.tree.map(lambda leaf: leaf[at], tree)
+def _fetch(lane: Lane, done: np.ndarray) -> Iterator[tuple[int, int, Any]]:
+  """(device, lane, (steps, best, watch) in numpy) of the lanes that are done.
+
+  Only these leave their device.
+  """
+  kept = (lane.step, lane.best, lane.watch)
+  on_device = jax.tree.map(_shards, kept, is_leaf=lambda leaf: isinstance(leaf, Array))
+  picked = [
+    jax.tree.map(
+      lambda shards, d=d, at=at: shards[d][0, at],
+      on_device,
+      is_leaf=lambda leaf: isinstance(leaf, dict),
+    )
+    for d, at in zip(*np.nonzero(done), strict=True)
+  ]
+  for (d, at), one in zip(
+    zip(*np.nonzero(done), strict=True), jax.device_get(picked), strict=True
+  ):
+    yield int(d), int(at), one
+
+
+def _shards(leaf: Array) -> dict[int, Array]:
+  """A pmapped array's parts: its place on the first axis -> [1, lanes, ...]."""
+  return {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
+
+
+class _Clock:
+  """How long the device stepped, though the host works on other things meanwhile."""
+
+  def __init__(self):
+    self.typical = float("inf")
+
+  def took(self, dispatched: float, resumed: float) -> float:
+    """Seconds of a step that was dispatched then, whose result is here now.
+
+    Where the host came to wait for it only later (`resumed`), the device may have been
+    done long since: no more than the last step counts for which it waited throughout.
+    """
+    now = time.perf_counter()
+    if resumed > dispatched:
+      return min(now - dispatched, max(now - resumed, self.typical))
+    self.typical = now - dispatched
+    return self.typical
 
 
 def run(
@@ -134,56 +184,72 @@ def run(
   """Yields a Look whenever examples have ended, and every few seconds, until all have.
 
   examples: any number, all of the shape that `compiled` was made for, read only as
-  lanes become free. params and key: replicated on the devices (`replicate`).
+  lanes become free. params and key: replicated on the devices (`replicate`). What is
+  yielded has been fetched, its lanes are refilled and the next step is on its way, so
+  the device works while the caller does.
   """
-  shape, queue = compiled.shape, iter(examples)
-  idle = None
+  shape, queue, clock = compiled.shape, iter(examples), _Clock()
   waited = 0.0
 
-  def draw(fresh):
-    nonlocal idle, waited
+  def draw(count):
+    nonlocal waited
     began = time.perf_counter()
-    drawn = [next(queue, None) if free else None for free in fresh.ravel()]
+    drawn = list(itertools.islice(queue, count))
     waited += time.perf_counter() - began
-    if idle is None and drawn[0] is not None:
-      idle = drawn[0]._replace(id=np.int32(-1))
-    return None if idle is None else _stack([d or idle for d in drawn], shape)
+    return drawn
 
-  held = draw(np.ones(shape, bool))
-  if held is None:
+  drawn = draw(shape[0] * shape[1])
+  if not drawn:
     return
+  idle = drawn[0]._replace(id=np.int32(-1))
+  held = _stack(drawn + [idle] * (shape[0] * shape[1] - len(drawn)), shape)
   ids = held.id.copy()
   spent, seconds, looks = np.zeros(shape), 0.0, 0
   lane = compiled.start(params, key, held)
   # placed once: host arrays would be copied again at every step until the first refill
   held = jax.device_put(held, lane.done.sharding)
-  while (ids >= 0).any():
-    began = time.perf_counter()
-    lane = compiled.advance(params, key, lane, held)
+  dispatched = resumed = time.perf_counter()
+  lane = compiled.advance(params, key, lane, held)
+  while True:
     done = np.asarray(jax.device_get(lane.done)) & (ids >= 0)
-    took = time.perf_counter() - began
+    took = clock.took(dispatched, resumed)
     spent[ids >= 0] += took / (ids >= 0).sum()
     seconds, looks = seconds + took, looks + 1
-    if not done.any() and seconds > _QUIET_S:
-      yield Look((), looks * compiled.chunk * ids.size, seconds, waited)
-      seconds, looks, waited = 0.0, 0, 0.0
-    if done.any():
-      steps, best, watch = jax.device_get((lane.step, lane.best, lane.watch))
-      outcomes = tuple(
-        Outcome(
-          int(ids[at]),
-          int(steps[at]),
-          _pick(best, at),
-          _pick(watch, at),
-          float(spent[at]),
-        )
-        for at in zip(*np.nonzero(done), strict=True)
-      )
-      incoming = draw(done)
-      assert incoming is not None
-      ids = np.where(done, incoming.id, ids)
-      spent[done] = 0.0
+    outcomes = tuple(
+      Outcome(int(ids[d, at]), int(steps), best, watch, float(spent[d, at]))
+      for d, at, (steps, best, watch) in _fetch(lane, done)
+    )
+    spent[done] = 0.0
+    for at, incoming in _refills(done, draw(done.sum()), idle, compiled.slots):
+      lane, held = compiled.refill(params, key, lane, held, at, incoming)
+      for d, slot in zip(*np.nonzero(at < shape[1]), strict=True):
+        ids[d, at[d, slot]] = incoming.id[d, slot]
+    going = (ids >= 0).any()
+    dispatched = time.perf_counter()
+    if going:
+      lane = compiled.advance(params, key, lane, held)
+    if outcomes or seconds > _QUIET_S:
       yield Look(outcomes, looks * compiled.chunk * ids.size, seconds, waited)
       seconds, looks, waited = 0.0, 0, 0.0
-      if (ids >= 0).any():
-        lane, held = compiled.refill(params, key, lane, held, done, incoming)
+      resumed = time.perf_counter()
+    else:
+      resumed = dispatched
+    if not going:
+      return
+
+
+def _refills(done, drawn, idle, slots):
+  """Yields (at [devices, slots], examples [devices, slots, ...]) until every lane that
+  is done has an example of those drawn, or an idle one; `at` past the last lane: none.
+  """
+  devices, lanes = done.shape
+  free = [list(np.flatnonzero(row)) for row in done]
+  queue = iter(drawn)
+  while any(free):
+    at = np.full((devices, slots), lanes, np.int32)
+    incoming = [idle] * at.size
+    for d, row in enumerate(free):
+      for slot in range(min(slots, len(row))):
+        at[d, slot] = row.pop(0)
+        incoming[d * slots + slot] = next(queue, idle)
+    yield at, _stack(incoming, at.shape)

@@ -33,7 +33,7 @@ def oracle():
 
 
 @functools.cache
-def compiled(devices: int, lanes: int, chunk: int):
+def compiled(devices: int, lanes: int, chunk: int, slots: int = 8):
   """Compiled, params, key."""
   driver = drive.driver(
     ATTACK, problem.bind(Curved.logits, THREAT, losses.untargeted())
@@ -41,7 +41,13 @@ def compiled(devices: int, lanes: int, chunk: int):
   held = jax.devices()[:devices]
   placed = engine.replicate((tuple(VICTIM), KEY), held)
   program = engine.compile_lanes(
-    driver, *placed, EXAMPLES[0], lanes=lanes, chunk=chunk, devices=held
+    driver,
+    *placed,
+    EXAMPLES[0],
+    lanes=lanes,
+    chunk=chunk,
+    devices=held,
+    slots=slots,
   )
   return program, *placed
 
@@ -54,6 +60,41 @@ SHAPES = pytest.mark.parametrize(
     (4, 5, 2),  # more lanes than examples
   ],
 )
+
+
+def outcomes_of(*program):
+  looks = engine.run(*compiled(*program), iter(EXAMPLES))
+  return [outcome for look in looks for outcome in look.outcomes]
+
+
+def test_more_lanes_end_at_once_than_a_refill_fills():
+  # without success all four lanes end in the same step
+  ended = [len(look.outcomes) for look in engine.run(*compiled(2, 2, 4, 1), EXAMPLES)]
+  assert max(ended) > 2 and sum(ended) == COUNT
+  few, many = outcomes_of(2, 2, 4, 1), outcomes_of(1, 4, 1)
+  assert len({outcome.id for outcome in few}) == COUNT
+  for one in few:
+    same = next(outcome for outcome in many if outcome.id == one.id)
+    assert one.steps == same.steps
+    np.testing.assert_allclose(one.best.delta, same.best.delta, atol=1e-6)
+
+
+def test_the_device_works_while_the_caller_does():
+  """A look is yielded with the next step on its way: the last but one needs no call."""
+  program, *placed = compiled(1, 4, 1)
+  calls = 0
+
+  def advance(*arguments):
+    nonlocal calls
+    calls += 1
+    return program.advance(*arguments)
+
+  steps = 0
+  for look in engine.run(program._replace(advance=advance), *placed, iter(EXAMPLES)):
+    steps += look.lane_steps // 4
+    last = steps == calls
+    assert last or calls == steps + 1
+  assert last
 
 
 @SHAPES
