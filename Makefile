@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: quickstart test format clean
 
 quickstart: $(VENV)/.experiments
-	$(BIN)/python experiments/train.py --config=configs/bundled_vgg13.py
+	$(BIN)/python experiments/train.py --config=configs/bundled_victim.py:vgg13
 	$(BIN)/python experiments/evaluate.py --config=configs/evaluate.py
 	$(BIN)/python experiments/attack.py --config=configs/quickstart.py
 

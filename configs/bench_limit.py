@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
         "network": "vgg13",
         "width": 0.125,
         "bn_momentum": 0.99,
+        "options": {},
       },
       "attacks": {
         "fgsm": {"method": "fgsm", "norm": "l2", "radius": 20.0, "budget": "snr_db"},

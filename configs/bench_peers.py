@@ -6,8 +6,8 @@ pip install -c constraints.txt --no-deps torchattacks adv-lib cleverhans
 Without their dependencies, since those ask for old or absent packages that the attacks
 don't use. Then
 
-python experiments/train.py --config=configs/bundled_vgg13.py
-python experiments/train.py --config=configs/bundled_gcnn.py
+python experiments/train.py --config=configs/bundled_victim.py:vgg13
+python experiments/train.py --config=configs/bundled_victim.py:gcnn
 python experiments/bench.py --config=configs/bench_peers.py
 """
 
@@ -121,7 +121,7 @@ def get_config() -> ConfigDict:
       "kind": "peers",
       "workdir": "runs/bench_peers",
       "seed": 0,
-      "victims": "runs/bundled_vgg13,runs/bundled_gcnn",
+      "victims": "runs/bundled/vgg13,runs/bundled/gcnn",
       "data": {
         "root": "bundled",
         "split": "test",

@@ -1,7 +1,9 @@
-"""Accuracy and confusion matrix of a trained victim.
+"""Accuracy, confusion matrix and model card of trained victims.
+
+Several victims and splits: --config.victim=DIR,DIR --config.data.split=train,test
 
 python experiments/evaluate.py --config=configs/evaluate.py \
-  --config.victim=runs/bundled_vgg13 --config.data.root=bundled --config.data.split=test
+  --config.victim=runs/bundled/vgg13 --config.data.root=bundled --config.data.split=test
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +13,7 @@ def get_config() -> ConfigDict:
   return ConfigDict(
     {
       "workdir": "runs/evaluate",
-      "victim": "runs/bundled_vgg13",
+      "victim": "runs/bundled/vgg13",
       "data": {
         "root": "bundled",
         "split": "test",

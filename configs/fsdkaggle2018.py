@@ -1,6 +1,6 @@
 """The main job on FSDKaggle2018, for a GPU host: 6 verified training clips a class.
 
-python experiments/train.py --config=configs/fsdkaggle2018_vgg13.py \
+python experiments/train.py --config=configs/fsdkaggle2018_victim.py:vgg13 \
   --config.data.root=DIR
 python experiments/attack.py --config=configs/fsdkaggle2018.py --config.data.root=DIR
 """
@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     {
       "workdir": "runs/fsdkaggle2018",
       "seed": 0,
-      "victim": "runs/fsdkaggle2018_vgg13",
+      "victim": "runs/fsdkaggle2018/vgg13",
       "data": {
         "root": "FSDKaggle2018",
         "split": "train",

@@ -1,6 +1,6 @@
 """The main job: fool a VGG13 on the bundled recordings, as in P1's Tables 2 and 3.
 
-python experiments/train.py --config=configs/bundled_vgg13.py
+python experiments/train.py --config=configs/bundled_victim.py:vgg13
 python experiments/attack.py --config=configs/quickstart.py
 """
 
@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     {
       "workdir": "runs/quickstart",
       "seed": 0,
-      "victim": "runs/bundled_vgg13",
+      "victim": "runs/bundled/vgg13",
       "data": {
         "root": "bundled",
         "split": "test",

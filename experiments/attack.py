@@ -1,7 +1,8 @@
-"""Attacks a trained victim: `python experiments/attack.py --config=configs/NAME.py`.
+"""Attacks trained victims: `python experiments/attack.py --config=configs/NAME.py`.
 
-Writes rows, WAVs, tables, figures and a listening page to the config's workdir. Killed
-and started again, it goes on and ends with the same rows.
+Writes rows, WAVs, tables, figures and a listening page to the config's workdir, or to a
+folder in it for each victim where `victim` names several. Killed and started again, it
+goes on and ends with the same rows.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,14 +30,45 @@ from jaxadv import (
 )
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
-from jaxadv.victim import load_victim
+from jaxadv.victim import Victim, load_victim
 
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.ATTACK_KEYS)
   plans = choose_plans(settings)
-  victim = load_victim(settings["victim"])
+  victims = load_victims(settings["victim"])
+  if len(victims) == 1:
+    (path,) = victims
+    return attack_victim(victims[path], plans, settings)
+  base = Path(settings["workdir"])
+  for number, (path, victim) in enumerate(victims.items(), 1):
+    print(f"victim {number} of {len(victims)}: {victim.name}", flush=True)
+    own = {"victim": path, "workdir": str(base / victim.name)}
+    attack_victim(victim, plans, settings | own)
+  print(
+    f"{len(victims)} victims attacked; tables over all of them: python "
+    f"experiments/tabulate.py --config=configs/tabulate.py --config.runs={base}"
+  )
+
+
+def load_victims(paths: str) -> dict[str, Victim]:
+  """path -> victim, of paths separated by commas; all are read before any attack."""
+  victims = {path: load_victim(path) for path in paths.split(",")}
+  names = [victim.name for victim in victims.values()]
+  for name in names:
+    if names.count(name) > 1:
+      raise InputError(
+        f"two victims are called {name!r} in victim={paths!r}: rename a folder, since "
+        "each one's rows go to a folder of its name"
+      )
+  return victims
+
+
+def attack_victim(
+  victim: Victim, plans: Mapping[str, build.AttackPlan], settings: dict[str, Any]
+) -> None:
+  """All attacks on one victim, into settings["workdir"], and its report."""
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
   buckets = jobs.choose_jobs(dataset, settings)
   # a path may come to hold other weights or clips: rows must not be mixed

@@ -1,55 +1,115 @@
-"""Accuracy and confusion matrix of a victim: `python experiments/evaluate.py
---config=configs/NAME.py --config.victim=DIR --config.data.split=test`.
+"""Accuracy, confusion matrices and model cards of victims: `python
+experiments/evaluate.py --config=configs/NAME.py --config.victim=DIR,DIR
+--config.data.split=train,test`.
 
 Clips go in as they are attacked: whole, padded, through the victim's own frontend.
+Writes predictions.csv, evaluation.md, and a card.md into each victim's folder (of an
+imported victim: into workdir/NAME). Started again, it goes on at the next victim or
+split.
 """
 
+import hashlib
 import itertools
+import json
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
-from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
-from jaxadv import build, cli, data, keys, workdir
+from jaxadv import build, cli, cost, data, keys, workdir
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
-from jaxadv.report import list_skipped
-from jaxadv.report.tables import Table, to_markdown, to_text
+from jaxadv.predictions import Prediction, read_predictions, write_predictions
+from jaxadv.report import card, list_skipped
+from jaxadv.report.tables import to_markdown, to_text
 from jaxadv.victim import Victim, load_victim
+
+Sets = Mapping[tuple[str, str], data.Dataset]  # (victim, split) -> its clips
 
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.EVALUATE_KEYS)
-  victim = load_victim(settings["victim"])
-  dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
+  victims = load_victims(settings["victim"])
+  sets = {
+    (name, split): build.dataset(settings["data"], split, victim.classes)
+    for name, victim in victims.items()
+    for split in dict.fromkeys(settings["data"]["split"].split(","))
+  }
+  # a path may come to hold other weights or clips: rows must not be mixed
+  settings["found"] = {
+    "victim_weights": {name: victim.digest for name, victim in victims.items()},
+    "clips": {f"{name} {split}": digest(one) for (name, split), one in sets.items()},
+  }
   folder = workdir.claim(settings["workdir"], settings)
-  skipped: dict[str, str] = {}
-  pairs = list(predictions(victim, dataset, settings, skipped))
-  workdir.write_skipped(folder, skipped)
-  if not pairs:
-    raise InputError(
-      f"none of {len(dataset.clips)} clips can be used: see {folder}/skipped.csv"
-    )
-  tables = [accuracy(pairs, victim, len(skipped)), confusion(pairs, victim)]
-  workdir.write_text(folder / "evaluation.md", "\n".join(map(to_markdown, tables)))
-  said = list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())])
-  print("\n\n".join([*map(to_text, tables), said]))
+  rows, skipped = evaluate(victims, sets, settings, folder)
+  show(rows, victims, sets, folder)
+  print(list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())]))
+  places = dict(zip(victims, settings["victim"].split(","), strict=True))
+  for name, victim in victims.items():
+    print(f"card: {write_card(victim, places[name], rows, settings, folder)}")
 
 
-def predictions(
+def load_victims(listed: str) -> dict[str, Victim]:
+  """name -> victim, of "DIR,DIR"; InputError where two have the same name."""
+  victims = [load_victim(path) for path in listed.split(",")]
+  names = [victim.name for victim in victims]
+  for name in names:
+    if names.count(name) > 1:
+      raise InputError(
+        f"victim {listed!r} has two victims of the name {name!r}: rename one of the "
+        "folders, or evaluate them apart"
+      )
+  return dict(zip(names, victims, strict=True))
+
+
+def digest(dataset: data.Dataset) -> str:
+  """12 hex digits of which ids stand for which files and labels."""
+  listed = [(clip.index, clip.file, clip.label) for clip in dataset.clips]
+  return hashlib.sha256(repr(listed).encode()).hexdigest()[:12]
+
+
+def evaluate(
+  victims: Mapping[str, Victim], sets: Sets, settings: Mapping[str, Any], folder: Path
+) -> tuple[list[Prediction], dict[str, str]]:
+  """(predictions of all victims and splits, skipped files): a victim and split that
+  predictions.csv has is not run again.
+
+  InputError for a split of which no clip can be used.
+  """
+  rows = read_predictions(folder / "predictions.csv")
+  skipped = workdir.read_skipped(folder)
+  done = set(card.group_predictions(rows))
+  for (name, split), dataset in sets.items():
+    if (name, split) in done:
+      continue
+    said = list(predict(victims[name], split, dataset, settings, skipped))
+    workdir.write_skipped(folder, skipped)
+    if not said:
+      raise InputError(
+        f"none of {len(dataset.clips)} clips can be used: see {folder}/skipped.csv"
+      )
+    rows += sorted(said, key=lambda row: row.id)
+    write_predictions(folder / "predictions.csv", rows)
+  return rows, skipped
+
+
+def predict(
   victim: Victim,
+  split: str,
   dataset: data.Dataset,
   settings: Mapping[str, Any],
   skipped: dict[str, str],
-) -> Iterator[tuple[int, int]]:
-  """Yields (label, predicted label) of every clip that can be read."""
+) -> Iterator[Prediction]:
+  """Yields what the victim says of every clip that can be read."""
   runtime, limit = settings["runtime"], settings["data"]["band_limit_hz"]
-  logits = judge(victim.logits)
-  with tqdm(total=len(dataset.clips), desc="clips") as progress:
+  logits, classes = judge(victim.logits), victim.classes
+  with tqdm(total=len(dataset.clips), desc=f"{victim.name} {split}") as progress:
     for chunks, clips in data.by_bucket(dataset.clips):
       loaded = data.load(
         clips,
@@ -62,42 +122,56 @@ def predictions(
       while batch := list(itertools.islice(some, size)):
         xs = [x for _, x, _ in batch]
         padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
-        predicted = logits(victim.variables, padded)[: len(xs)].argmax(1)
+        probs = np.asarray(jax.nn.softmax(logits(victim.variables, padded)))
         progress.update(len(batch))
-        labels = [clip.label for clip, *_ in batch]
-        yield from zip(labels, predicted.tolist(), strict=True)
+        for (clip, *_), one in zip(batch, probs, strict=False):
+          said, sure = int(one.argmax()), float(one.max())
+          names = (classes[clip.label], clip.verified, classes[said])
+          yield Prediction(victim.name, split, clip.index, clip.file, *names, sure)
 
 
-def accuracy(pairs: list[tuple[int, int]], victim: Victim, skipped: int) -> Table:
-  """One row: how many of the (label, predicted label) pairs agree."""
-  right = sum(label == predicted for label, predicted in pairs)
-  return Table(
-    "Accuracy",
-    ("victim", "clips", "right", "accuracy", "chance", "skipped"),
-    [
-      (
-        victim.name,
-        str(len(pairs)),
-        str(right),
-        f"{right / len(pairs):.3f}",
-        f"{1 / len(victim.classes):.3f}",
-        str(skipped),
-      )
-    ],
-    "",
-  )
+def show(rows, victims, sets: Sets, folder: Path) -> None:
+  """Prints the accuracies, and of a single victim and split the confusion matrix too;
+  evaluation.md holds them all."""
+  groups = card.group_predictions(rows)
+  lost = {key: len(sets[key].clips) - len(said) for key, said in groups.items()}
+  classes = {name: len(victim.classes) for name, victim in victims.items()}
+  tables = [card.accuracy(groups, classes, lost)]
+  for (name, split), said in groups.items():
+    title = f"Confusion: {name}, {split}"
+    tables.append(card.confusion(title, said, victims[name].classes))
+  workdir.write_text(folder / "evaluation.md", "\n".join(map(to_markdown, tables)))
+  print("\n\n".join(map(to_text, tables if len(groups) == 1 else tables[:1])))
 
 
-def confusion(pairs: list[tuple[int, int]], victim: Victim) -> Table:
-  """True classes as rows, predicted ones as columns, recall at the end."""
-  names = victim.classes
-  counts = confusion_matrix(*zip(*pairs, strict=True), labels=range(len(names)))
-  rows = [
-    (name, *(str(n) if n else "." for n in row), f"{row[at] / max(1, row.sum()):.2f}")
-    for at, (name, row) in enumerate(zip(names, counts, strict=True))
-  ]
-  heads = tuple(name[:9] for name in names)
-  return Table("Confusion", ("true \\ said", *heads, "recall"), rows, "")
+def write_card(
+  victim: Victim,
+  place: str,
+  rows: list[Prediction],
+  settings: Mapping[str, Any],
+  folder: Path,
+) -> Path:
+  """The card of one victim, in its own folder where it has one that can be written.
+
+  It keeps what training said of the validation clips (validation.csv there).
+  """
+  own = Path(place)
+  trained_here = victim.model is not None and (own / "victim.json").is_file()
+  home = own if trained_here and os.access(own, os.W_OK) else folder / victim.name
+  config = {"evaluated": settings}
+  if trained_here and (own / "config.json").is_file():
+    config["trained"] = json.loads((own / "config.json").read_text())
+  network = type(victim.model.network).__name__ if victim.model else "imported"
+  facts = {
+    "victim": place,
+    "network": network,
+    "weights": victim.digest,
+    **cost.facts(victim.logits, victim.variables),
+  }
+  validated = read_predictions(own / "validation.csv") if trained_here else []
+  mine = [row for row in rows if row.model == victim.name]
+  card.write_card(home, victim.name, facts, validated + mine, victim.classes, config)
+  return home / "card.md"
 
 
 if __name__ == "__main__":

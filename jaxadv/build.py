@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxadv.attacks import ATTACKS
@@ -13,9 +12,10 @@ from jaxadv.ensemble import ENSEMBLES, Stage
 from jaxadv.errors import InputError
 from jaxadv.keys import check_value
 from jaxadv.losses import LOSSES, Objective, targeted, untargeted
-from jaxadv.models import FRONTENDS, MODELS, Classifier
+from jaxadv.models import FRONTENDS, MODELS, WAVEFORMS, Classifier
 from jaxadv.norms import NORMS
 from jaxadv.problem import BUDGETS, Threat
+from jaxadv.transforms import TRANSFORMS, Transform, chain
 
 
 def _lookup(table: Mapping[str, Any], name: str, key: str) -> Any:
@@ -42,9 +42,40 @@ def dataset(
 
 def classifier(model: Mapping[str, Any], classes: int) -> Classifier:
   """The victim that the group `model` of a config describes."""
-  network = _lookup(MODELS, model["network"], "model.network")
+  make = _lookup(MODELS, model["network"], "model.network")
   frontend = _lookup(FRONTENDS, model["frontend"], "model.frontend")
-  return Classifier(frontend, network(classes, model["width"], model["bn_momentum"]))
+  gives = "waveform" if model["frontend"] in WAVEFORMS else "spectrogram"
+  if gives != make.takes:
+    others = [
+      name for name in FRONTENDS if (name in WAVEFORMS) != (gives == "waveform")
+    ]
+    raise InputError(
+      f"model.frontend is {model['frontend']!r}, and {model['network']} takes a "
+      f"{make.takes}: choose from {', '.join(others)}"
+    )
+  options = _options(make, model["options"])
+  return Classifier(
+    frontend, make(classes, model["width"], model["bn_momentum"], **options)
+  )
+
+
+def _options(make: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+  """What only this network has; InputError for another name, type or size."""
+  common = ("classes", "width", "bn_momentum", "parent", "name")
+  known = {
+    name: parameter.default
+    for name, parameter in inspect.signature(make).parameters.items()
+    if name not in common
+  }
+  for name, value in options.items():
+    key = f"model.options.{name}"
+    if name not in known:
+      listed = ", ".join(known) or "none for this network"
+      raise InputError(f"{key} is no option of the network: known are {listed}")
+    check_value(key, value, type(known[name]))
+    if not value >= 1:
+      raise InputError(f"{key} is {value!r}: give at least 1")
+  return dict(options)
 
 
 class AttackPlan(NamedTuple):
@@ -127,8 +158,9 @@ def _make(factory: Callable, hyper: Mapping[str, Any], key: str) -> Any:
   parameters = inspect.signature(factory).parameters
   for name, value in hyper.items():
     if name not in parameters:
-      known = ", ".join([*_THREAT_KEYS, *parameters])
-      raise InputError(f"{key}{name} is no parameter of this attack: known are {known}")
+      extra = _THREAT_KEYS if key.startswith("attacks.") else ("transform",)
+      known = ", ".join([*extra, *parameters])
+      raise InputError(f"{key}{name} is no parameter of this method: known are {known}")
     check_value(key + name, value, type(parameters[name].default))
   try:
     return factory(**hyper)
@@ -151,12 +183,22 @@ def _check_radius(radius, budget, attack, key):
     raise InputError(f"{key}radius is {radius!r}: give more than 0")
 
 
-def victim_folder(path: str) -> Path:
-  """The folder of a trained victim; InputError where it is none."""
-  folder = Path(path)
-  if not (folder / "victim.json").is_file():
-    raise InputError(
-      f"victim {path!r} is no folder of a trained victim (no victim.json in it): train "
-      "one with experiments/train.py, or give another folder with --config.victim=DIR"
-    )
-  return folder
+def transforms(entries: Mapping[str, Any]) -> list[Transform]:
+  """The group `transforms` of a config: NAME -> {"transform": "mp3", "bitrate_kbit":
+  48}. {"transform": "chain", ...} holds the links, in the order of their names."""
+  if not entries:
+    raise InputError("the config lists no transforms: add one to `transforms`")
+  return [
+    _transform(f"transforms.{name}", entry, name) for name, entry in entries.items()
+  ]
+
+
+def _transform(key: str, entry: Any, name: str) -> Transform:
+  if not isinstance(entry, Mapping) or "transform" not in entry:
+    raise InputError(f"{key} is {entry!r}: give a group with the key transform")
+  rest = {k: v for k, v in entry.items() if k != "transform"}
+  if entry["transform"] == "chain":
+    links = [_transform(f"{key}.{k}", rest[k], k) for k in sorted(rest)]
+    return chain(*links, name=name)
+  factory = _lookup(TRANSFORMS, entry["transform"], f"{key}.transform")
+  return _make(factory, rest, f"{key}.")._replace(name=name)

@@ -11,7 +11,13 @@ TRAIN_KEYS = {
   "workdir": str,
   "seed": int,
   "data": _DATA | {"remove_silence": bool},
-  "model": {"frontend": str, "network": str, "width": float, "bn_momentum": float},
+  "model": {
+    "frontend": str,
+    "network": str,
+    "width": float,
+    "bn_momentum": float,
+    "options": dict,  # of this network only
+  },
   "train": {
     "features": str,
     "batch": int,
@@ -21,6 +27,12 @@ TRAIN_KEYS = {
     "decay_every_epochs": int,
     "mixup_alpha": float,
     "folds": int,
+    "excerpt_samples": int,
+    "normalise_peak": bool,
+    "mask_noisy": float,
+    "unverified_weight": float,
+    "patience_epochs": int,
+    "keep": str,
   },
   "runtime": _RUNTIME | {"checkpoint_every_epochs": int},
 }
@@ -40,6 +52,23 @@ ATTACK_KEYS = {
   "attacks": dict,
   "runtime": _RUNTIME | {"lane_chunks": int, "chunk": int, "only": str, "guards": bool},
 }
+TRANSFER_KEYS = {
+  "workdir": str,
+  "sources": str,
+  "victims": str,
+  "runtime": _RUNTIME | {"batch_chunks": int, "only": str},
+}
+TRANSFORMS_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "sources": str,
+  "victims": str,
+  "wavs": str,
+  "only": str,
+  "transforms": dict,
+  "runtime": _RUNTIME | {"batch_chunks": int},
+}
+TABULATE_KEYS = {"runs": str, "out": str}
 BENCH_KEYS = {
   "workdir": str,
   "seed": int,
@@ -79,6 +108,10 @@ _AT_LEAST = {  # smallest value of a number; the rest is checked where it is use
   "train.decay_every_epochs": 1,
   "train.mixup_alpha": 0,
   "train.folds": 2,
+  "train.excerpt_samples": 1,
+  "train.mask_noisy": 0,
+  "train.unverified_weight": 0,
+  "train.patience_epochs": 0,
   "runtime.threads": 1,
   "runtime.processes": 0,
   "runtime.checkpoint_every_epochs": 1,
@@ -87,8 +120,14 @@ _AT_LEAST = {  # smallest value of a number; the rest is checked where it is use
   "runtime.chunk": 0,
   "runtime.limit_s": 0,
 }
-_AT_MOST = {"seed": 2**31 - 1, "model.bn_momentum": 1}
+_AT_MOST = {
+  "seed": 2**31 - 1,
+  "model.bn_momentum": 1,
+  "train.mask_noisy": 1,
+  "train.unverified_weight": 1,
+}
 PRECISIONS = ("highest", "default")
+_CHOICES = {"precision": PRECISIONS, "train.keep": ("last", "best")}
 
 
 def check(config: Mapping[str, Any], keys: Mapping[str, Any], prefix: str = "") -> None:
@@ -122,5 +161,6 @@ def check_value(name, value, kind):
   largest = _AT_MOST.get(name)
   if largest is not None and not value <= largest:
     raise InputError(f"{name} is {value!r}: give at most {largest}")
-  if name == "precision" and value not in PRECISIONS:
-    raise InputError(f"precision is {value!r}: choose from {', '.join(PRECISIONS)}")
+  choices = _CHOICES.get(name)
+  if choices and value not in choices:
+    raise InputError(f"{name} is {value!r}: choose from {', '.join(choices)}")

@@ -1,6 +1,6 @@
-"""Training a network on log-mel chunks: mixup batches, one compiled step, epochs."""
+"""Training a network: one compiled step, the loss of noisy labels, early stopping."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -9,16 +9,10 @@ import numpy as np
 import optax
 
 from jaxadv.models import Classifier
+from jaxadv.segments import Chunks, Examples
 
 Array = jax.Array
-
-
-class Chunks(NamedTuple):
-  """features float32 [n, frames, bands] in dB; label int [n]; clip int [n], whose."""
-
-  features: np.ndarray
-  label: np.ndarray
-  clip: np.ndarray
+_SMALLEST_PROBABILITY = 1e-7  # as Keras clips it in its cross-entropy
 
 
 class TrainState(NamedTuple):
@@ -26,45 +20,22 @@ class TrainState(NamedTuple):
   opt: Any
 
 
-def class_balanced(
-  label: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-  """`count` indices: a uniform class each, then the next of its shuffled examples."""
-  order = {c: rng.permutation(np.flatnonzero(label == c)) for c in np.unique(label)}
-  classes = rng.choice(list(order), count)
-  taken = dict.fromkeys(order, 0)
-  picked = np.empty(count, np.int64)
-  for at, c in enumerate(classes):
-    picked[at] = order[c][taken[c] % len(order[c])]
-    taken[c] += 1
-  return picked
+class Said(NamedTuple):
+  """What a network says of clips. clip, label: int [n]; probs: float64 [n, classes]."""
 
+  clip: np.ndarray
+  label: np.ndarray
+  probs: np.ndarray
 
-def mixup_batches(
-  chunks: Chunks,
-  classes: int,
-  *,
-  batch: int,
-  steps: int,
-  alpha: float,
-  seed: int | Sequence[int],
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yields (features [batch, frames, bands], probabilities [batch, classes]).
+  @property
+  def accuracy(self) -> float:
+    return float((self.probs.argmax(1) == self.label).mean())
 
-  lambda * one + (1 - lambda) * other, lambda ~ Beta(alpha, alpha) for each pair, both
-  drawn class-balanced, before standardisation. alpha 0: no mixup.
-  Zhang et al., mixup, ICLR 2018; Iqbal et al., DCASE 2018 task 2 (per-pair lambda).
-  """
-  rng = np.random.default_rng(seed)
-  one, other = (class_balanced(chunks.label, batch * steps, rng) for _ in range(2))
-  share = rng.beta(alpha, alpha, batch * steps) if alpha else np.ones(batch * steps)
-  share = share.astype(np.float32)
-  identity = np.eye(classes, dtype=np.float32)
-  for start in range(0, batch * steps, batch):
-    i, j = one[start : start + batch], other[start : start + batch]
-    a = share[start : start + batch, None]
-    x = a[..., None] * chunks.features[i] + (1 - a[..., None]) * chunks.features[j]
-    yield x, a * identity[chunks.label[i]] + (1 - a) * identity[chunks.label[j]]
+  @property
+  def loss(self) -> float:
+    """Mean cross-entropy; no probability counts as less than 1e-7."""
+    right = self.probs[np.arange(len(self.label)), self.label]
+    return float(-np.log(np.maximum(right, _SMALLEST_PROBABILITY)).mean())
 
 
 def adam(
@@ -82,23 +53,55 @@ def adam(
 
 
 def initial(
-  model: Classifier, optimizer: optax.GradientTransformation, chunks: Chunks, seed: int
+  model: Classifier, optimizer: optax.GradientTransformation, examples: Examples, seed
 ) -> TrainState:
-  """Random parameters; the scaler holds the mean and deviation of all features."""
-  key = jax.random.key(seed)
-  variables = model.init(key, chunks.features[:1], method=Classifier.chunk_logits)
-  scaler = {
-    "mean": jnp.float32(chunks.features.mean(dtype=np.float64)),
-    "deviation": jnp.float32(chunks.features.std(dtype=np.float64)),
-  }
-  variables = {**variables, "scaler": scaler}
+  """Random parameters; the scaler holds the mean and deviation of all features.
+
+  A network that takes waveforms has its own normalisation: its scaler stays as it is.
+  """
+  one = examples.draw(np.zeros(1, np.int64), np.random.default_rng(seed))
+  variables = model.init(jax.random.key(seed), one, method=Classifier.chunk_logits)
+  if isinstance(examples, Chunks):
+    scaler = {
+      "mean": jnp.float32(examples.features.mean(dtype=np.float64)),
+      "deviation": jnp.float32(examples.features.std(dtype=np.float64)),
+    }
+    variables = {**variables, "scaler": scaler}
   return TrainState(variables, optimizer.init(variables["params"]))
 
 
-def train_step(model: Classifier, optimizer: optax.GradientTransformation) -> Callable:
-  """Jitted: state, features, probabilities -> state, mean cross-entropy []."""
+def noisy_mean(
+  losses: Array, unverified: Array, *, mask: float, weight: float
+) -> Array:
+  """Mean over a batch, in which clips that nobody verified count less: [B], [B] -> [].
 
-  def loss(params, variables, x, probs):
+  unverified: the share of each mixture that comes from such clips. Their share of a
+  loss counts `weight` (Iqbal et al., DCASE 2018 task 2: sample weights are mixed as the
+  labels are). mask > 0: a loss above mask * (largest of the batch) counts 0 where any
+  of the mixture is unverified (Jeong and Lim, DCASE 2018 task 2, the authors' code:
+  0.8). All B are divided by.
+  """
+  counts = 1 - (1 - weight) * unverified
+  if mask:
+    noisy = (unverified > 0) & (losses > mask * losses.max())
+    counts = jnp.where(noisy, 0, counts)
+  return (counts * losses).mean()
+
+
+def train_step(
+  model: Classifier,
+  optimizer: optax.GradientTransformation,
+  *,
+  mask_noisy: float = 0.0,
+  unverified_weight: float = 1.0,
+) -> Callable:
+  """Jitted: state, x, probabilities, unverified [B] -> state, loss [], accuracy [].
+
+  The loss is the `noisy_mean` of the cross-entropies. Accuracy: the share of the batch
+  whose likeliest class is the one that most of the mixture is of.
+  """
+
+  def loss(params, variables, x, probs, unverified):
     logits, updated = model.apply(
       {**variables, "params": params},
       x,
@@ -106,46 +109,70 @@ def train_step(model: Classifier, optimizer: optax.GradientTransformation) -> Ca
       mutable=["batch_stats"],
       method=Classifier.chunk_logits,
     )
-    return optax.softmax_cross_entropy(logits, probs).mean(), updated
+    losses = optax.softmax_cross_entropy(cast(Array, logits), probs)
+    value = noisy_mean(losses, unverified, mask=mask_noisy, weight=unverified_weight)
+    right = cast(Array, logits).argmax(1) == probs.argmax(1)
+    return value, (updated, right.mean())
 
   @jax.jit
-  def step(state, x, probs):
+  def step(state, x, probs, unverified):
     variables = state.variables
-    (value, updated), grads = jax.value_and_grad(loss, has_aux=True)(
-      variables["params"], variables, x, probs
+    (value, (updated, accuracy)), grads = jax.value_and_grad(loss, has_aux=True)(
+      variables["params"], variables, x, probs, unverified
     )
     updates, opt = optimizer.update(grads, state.opt, variables["params"])
     params = optax.apply_updates(variables["params"], updates)
-    return TrainState({**variables, **updated, "params": params}, opt), value
+    state = TrainState({**variables, **updated, "params": params}, opt)
+    return state, value, accuracy
 
   return step
 
 
 def predict(model: Classifier) -> Callable:
-  """Jitted: variables, features [B, frames, bands] -> probabilities [B, classes]."""
+  """Jitted: variables, chunks or whole clips [B, ...] -> probabilities [B, classes].
+
+  Clips of waveforms go through the frontend, as they are attacked.
+  """
 
   @jax.jit
   def probabilities(variables, x):
-    logits = model.apply(variables, x, method=Classifier.chunk_logits)
+    if model.network.takes == "waveform":
+      logits = jax.vmap(lambda clip: model.apply(variables, clip))(x)
+    else:
+      logits = model.apply(variables, x, method=Classifier.chunk_logits)
     return jax.nn.softmax(cast(Array, logits))
 
   return probabilities
 
 
-def clip_accuracy(
-  probabilities: Callable, variables: Any, chunks: Chunks, batch: int
-) -> float:
-  """Share of clips whose mean probability over chunks peaks at their label."""
-  count = len(chunks.label)
-  padded = np.pad(chunks.features, ((0, -count % batch), (0, 0), (0, 0)))
-  parts = [
-    probabilities(variables, padded[start : start + batch])
-    for start in range(0, count, batch)
-  ]
-  probs = np.concatenate(parts)[:count]
-  clips, where = np.unique(chunks.clip, return_inverse=True)
-  total = np.zeros((len(clips), probs.shape[1]))
-  np.add.at(total, where, probs)
+def judge_clips(
+  probabilities: Callable, variables: Any, examples: Examples, batch: int
+) -> Said:
+  """What the network says of each clip: the mean probability over its rows."""
+  clips, where = np.unique(examples.clip, return_inverse=True)
   label = np.zeros(len(clips), np.int64)
-  label[where] = chunks.label
-  return float((total.argmax(1) == label).mean())
+  label[where] = examples.label
+  total = None
+  for rows, x in examples.whole(batch):
+    probs = np.asarray(probabilities(variables, x), np.float64)[: len(rows)]
+    if total is None:
+      total = np.zeros((len(clips), probs.shape[1]))
+    np.add.at(total, where[rows], probs)
+  if total is None:
+    raise ValueError("there are no clips to judge")
+  return Said(clips, label, total / np.bincount(where)[:, None])
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
+  """Index of the highest validation_accuracy; of equals the lowest validation_loss,
+  then the earliest."""
+
+  def rank(at: int):
+    return history[at]["validation_accuracy"], -history[at]["validation_loss"], -at
+
+  return max(range(len(history)), key=rank)
+
+
+def has_stalled(history: Sequence[Mapping[str, float]], patience: int) -> bool:
+  """Whether the last `patience` epochs brought nothing better; never for patience 0."""
+  return 0 < patience < len(history) - best_epoch(history) if history else False

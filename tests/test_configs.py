@@ -31,10 +31,19 @@ def script_of(module) -> Path:
   return REPO / scripts[-1]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config(path):
+def choices(path: Path) -> list[tuple[str, ...]]:
+  """What may stand behind a config's colon, nothing included."""
+  return [(), *((one,) for one in getattr(load(path), "CHOICES", ()))]
+
+
+@pytest.mark.parametrize(
+  ("path", "choice"),
+  [(path, choice) for path in CONFIGS for choice in choices(path)],
+  ids=lambda part: part.stem if isinstance(part, Path) else "".join(part),
+)
+def test_config(path, choice):
   module = load(path)
-  config = module.get_config()
+  config = module.get_config(*choice)
   assert isinstance(config, ConfigDict)
   settings = config.to_dict()
   script = script_of(module)
@@ -46,20 +55,31 @@ def test_config(path):
   for name, entry in settings.get("attacks", {}).items():
     plan = build.attack_plan(name, entry, target=bool(settings.get("targets")))
     assert plan.attack.steps >= 1
+  if "transforms" in settings:
+    assert len(build.transforms(settings["transforms"])) > 1
   # the command in its docstring is about this very file
   assert f"configs/{path.name}" in inspect.getdoc(module)
 
 
+@pytest.mark.parametrize(
+  "path", [path for path in CONFIGS if choices(path)[1:]], ids=lambda path: path.stem
+)
+def test_another_word_behind_the_colon_is_refused(path):
+  with pytest.raises(ValueError, match=r"'nope'.*choose from \w+, \w+"):
+    load(path).get_config("nope")
+
+
 def test_the_experiments_of_the_quickstart_fit_together():
   settings = {path.stem: load(path).get_config().to_dict() for path in CONFIGS}
-  trained = settings["bundled_vgg13"]["workdir"]
+  trained = settings["bundled_victim"]["workdir"]
   for name in ("quickstart", "evaluate"):
     assert settings[name]["victim"] == trained
-    assert settings[name]["data"]["root"] == settings["bundled_vgg13"]["data"]["root"]
+    assert settings[name]["data"]["root"] == settings["bundled_victim"]["data"]["root"]
     # attacked are clips that the victim was not trained on
     assert settings[name]["data"]["split"] == "test"
   # none can run into another's folder
-  assert len({one["workdir"] for one in settings.values()}) == len(settings)
+  folders = {one.get("workdir") or one["out"] for one in settings.values()}
+  assert len(folders) == len(settings)
 
 
 def test_the_readmes_python_example_runs(tmp_path):

@@ -1,6 +1,7 @@
 """Training against closed forms, optax on its own, and counts by hand."""
 
 import itertools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,9 @@ from flax import linen as nn
 
 from jaxadv import training
 from jaxadv.models import Classifier
-from jaxadv.training import Chunks, TrainState
+from jaxadv.models.frontends import waveform, waveform_peak
+from jaxadv.segments import Chunks, Waveforms, mixup_batches
+from jaxadv.training import TrainState
 
 CLASSES = 3
 
@@ -20,6 +23,7 @@ class Dense(nn.Module):
   """Batch norm, then dense: [B, frames, bands] -> [B, classes]."""
 
   classes: int = CLASSES
+  takes: ClassVar[str] = "spectrogram"
 
   @nn.compact
   def __call__(self, x, train=False):
@@ -37,86 +41,8 @@ def toy(count: int, seed: int = 0) -> Chunks:
   label = np.arange(count) // 2 % CLASSES
   features = -40 + 5 * rng.normal(size=(count, 4, CLASSES))
   features[np.arange(count), :, label] += 20
-  return Chunks(features.astype(np.float32), label, np.arange(count) // 2)
-
-
-def batches(chunks: Chunks, **changes):
-  options = {"batch": 8, "steps": 50, "alpha": 1.0, "seed": (0, 1)} | changes
-  found = list(training.mixup_batches(chunks, CLASSES, **options))
-  assert len(found) == options["steps"]
-  assert all(len(x) == len(probs) == options["batch"] for x, probs in found)
-  return tuple(np.concatenate(part) for part in zip(*found, strict=True))
-
-
-def test_batches_are_balanced_over_classes():
-  # 90 examples of class 0, 9 of class 1, 1 of class 5
-  label = np.repeat([0, 1, 5], [90, 9, 1])
-  picked = training.class_balanced(label, 6000, np.random.default_rng(0))
-  counts = np.bincount(label[picked], minlength=6)
-  # binomial(6000, 1/3): 4 deviations
-  assert (abs(counts[[0, 1, 5]] - 2000) < 4 * np.sqrt(6000 * 2 / 9)).all()
-  assert counts.sum() == 6000
-
-
-def test_a_class_is_used_up_before_it_repeats():
-  label = np.repeat([0, 1], [7, 4])
-  picked = training.class_balanced(label, 200, np.random.default_rng(0))
-  for c, size in ((0, 7), (1, 4)):
-    mine = picked[label[picked] == c]
-    rounds = [mine[at : at + size] for at in range(0, len(mine) - size + 1, size)]
-    assert len(rounds) > 5
-    assert all(set(one) == set(np.flatnonzero(label == c)) for one in rounds)
-  orders = {
-    tuple(training.class_balanced(label, 50, np.random.default_rng(seed)))
-    for seed in range(5)
-  }
-  assert len(orders) == 5
-
-
-def test_mixup_is_linear_in_features_and_labels():
-  # a feature that names its chunk tells the pair and lambda from the mixture
-  chunks = toy(12)
-  index = np.arange(12, dtype=np.float32)
-  coded = np.stack([np.eye(12, dtype=np.float32)[n] for n in range(12)])[:, None]
-  features = np.concatenate([coded, index[:, None, None] * np.ones((1, 1, 12))], 1)
-  x, probs = batches(chunks._replace(features=features.astype(np.float32)))
-  share = x[:, 0]
-  assert x.dtype == probs.dtype == np.float32
-  assert (share >= 0).all() and ((share > 0).sum(1) <= 2).all()
-  np.testing.assert_allclose(share.sum(1), 1, atol=1e-6)
-  np.testing.assert_allclose(x[:, 1], (share @ index)[:, None] * np.ones(12), rtol=1e-5)
-  expected = share @ np.eye(CLASSES)[chunks.label]
-  np.testing.assert_allclose(probs, expected, atol=1e-6)
-  np.testing.assert_allclose(probs.sum(1), 1, atol=1e-6)
-  # one lambda for each pair, uniform for alpha 1
-  largest = share.max(1)[(share > 0).sum(1) == 2]
-  assert len(np.unique(largest)) > 0.95 * len(largest)
-  assert np.mean(largest) == pytest.approx(0.75, abs=0.03)
-  # both of a pair are drawn for themselves
-  assert (((probs > 0).sum(1) == 1).mean()) == pytest.approx(1 / CLASSES, abs=0.1)
-
-
-def test_small_alpha_mixes_little():
-  # Beta(a, a) has variance 1 / (4 (2 a + 1))
-  coded = np.eye(12, dtype=np.float32)[:, None]
-  chunks = toy(12)._replace(features=coded)
-  share = batches(chunks, alpha=0.1, steps=200)[0][:, 0].max(1)
-  assert np.mean((share - 0.5) ** 2) == pytest.approx(1 / (4 * 1.2), rel=0.1)
-
-
-def test_no_mixup_gives_the_originals():
-  chunks = toy(12)
-  x, probs = batches(chunks, alpha=0.0)
-  originals = {one.tobytes(): label for one, label in zip(*chunks[:2], strict=True)}
-  labels = [originals[one.tobytes()] for one in x]
-  np.testing.assert_array_equal(probs, np.eye(CLASSES)[labels])
-
-
-def test_the_seed_decides_the_batches():
-  chunks = toy(12)
-  one, again, other = (batches(chunks, seed=seed)[0] for seed in ((0, 1), (0, 1), 2))
-  np.testing.assert_array_equal(one, again)
-  assert (one != other).any()
+  clip = np.arange(count) // 2
+  return Chunks(features.astype(np.float32), label, clip, clip % 4 != 0)
 
 
 def test_the_schedule_decays_from_the_first_epoch_on():
@@ -156,7 +82,9 @@ def test_one_step_of_gradient_descent():
   optimizer = optax.sgd(rate)
   state = training.initial(MODEL, optimizer, chunks, 0)
   probs = np.random.default_rng(0).dirichlet(np.ones(CLASSES), 8).astype(np.float32)
-  after, loss = training.train_step(MODEL, optimizer)(state, chunks.features, probs)
+  after, loss, accuracy = training.train_step(MODEL, optimizer)(
+    state, chunks.features, probs, np.ones(8, np.float32)
+  )
 
   scaler = jax.tree.map(float, state.variables["scaler"])
   x = np.float64(chunks.features).reshape(8, -1)
@@ -167,6 +95,7 @@ def test_one_step_of_gradient_descent():
   logits = x @ dense["kernel"] + dense["bias"]
   said = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
   assert float(loss) == pytest.approx(-(probs * np.log(said)).sum(1).mean(), rel=1e-5)
+  assert float(accuracy) == (said.argmax(1) == probs.argmax(1)).mean()
   slope = (said - probs) / 8
   new = after.variables["params"]["network"]["Dense_0"]
   expected = dense["kernel"] - rate * x.T @ slope
@@ -183,17 +112,18 @@ def test_it_learns_what_can_be_separated():
   optimizer = training.adam(0.05, decay=0.9, every=2, steps_per_epoch=10)
   state = training.initial(MODEL, optimizer, chunks, 0)
   step, predict = training.train_step(MODEL, optimizer), training.predict(MODEL)
-  untrained = training.clip_accuracy(predict, state.variables, unseen, 8)
+  untrained = training.judge_clips(predict, state.variables, unseen, 8)
   losses = []
   for epoch in range(8):
-    for x, probs in training.mixup_batches(
+    for batch in mixup_batches(
       chunks, CLASSES, batch=8, steps=10, alpha=0.0, seed=(0, epoch)
     ):
-      state, loss = step(state, x, probs)
+      state, loss, _ = step(state, *batch)
       losses.append(float(loss))
   assert np.mean(losses[-10:]) < 0.2 * np.mean(losses[:10])
-  learned = training.clip_accuracy(predict, state.variables, unseen, 8)
-  assert learned > 0.95 > untrained
+  learned = training.judge_clips(predict, state.variables, unseen, 8)
+  assert learned.accuracy > 0.95 > untrained.accuracy
+  assert learned.loss < 0.3 < untrained.loss
   assert isinstance(state, TrainState)
 
 
@@ -211,14 +141,19 @@ def test_accuracy_by_hand(batch):
     ]
   )
   label, clip = np.array([0, 1, 0, 0, 2, 2]), np.array([7, 2, 7, 9, 3, 3])
-  chunks = Chunks(probs[:, None], label, clip)
+  chunks = Chunks(probs[:, None], label, clip, np.ones(6, bool))
   seen = []
 
   def predict(variables, x):
     seen.append(x.shape)
     return variables * x[:, 0]
 
-  assert training.clip_accuracy(predict, 1.0, chunks, batch) == 3 / 4
+  said = training.judge_clips(predict, 1.0, chunks, batch)
+  assert said.accuracy == 3 / 4
+  assert said.clip.tolist() == [2, 3, 7, 9] and said.label.tolist() == [1, 2, 0, 0]
+  np.testing.assert_allclose(said.probs[2], [0.5, 0.45, 0.05], atol=1e-6)
+  rights = [0.6, 0.505, 0.5, 0.2]
+  assert said.loss == pytest.approx(-np.log(rights).mean(), rel=1e-5)
   # one shape, so that one program serves
   assert set(seen) == {(batch, 1, 3)}
 
@@ -236,3 +171,79 @@ def test_predictions_are_the_softmax_in_eval_mode():
   for (i, a), (j, b) in itertools.combinations(enumerate(logits), 2):
     gaps = np.log(np.float64(found[i])) - np.log(np.float64(found[j]))
     assert np.ptp(gaps - (a - b)) < 1e-3
+
+
+# losses of five examples, the share of each that is of unverified clips
+LOSSES = jnp.array([1.0, 10.0, 8.5, 7.9, 9.0])
+UNVERIFIED = jnp.array([1.0, 0.0, 0.3, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+  "mask, weight, kept",
+  [
+    (0.0, 1.0, [1, 10, 8.5, 7.9, 9]),
+    # above 8: the second and the last are verified, the third is not, if only in part
+    (0.8, 1.0, [1, 10, 0, 7.9, 9]),
+    (0.75, 1.0, [1, 10, 0, 0, 9]),
+    (0.95, 1.0, [1, 10, 8.5, 7.9, 9]),
+    # weights are mixed as labels are
+    (0.0, 0.5, [0.5, 10, 0.85 * 8.5, 3.95, 9]),
+    (0.8, 0.5, [0.5, 10, 0, 3.95, 9]),
+  ],
+)
+def test_noisy_labels_by_hand(mask, weight, kept):
+  found = training.noisy_mean(LOSSES, UNVERIFIED, mask=mask, weight=weight)
+  assert float(found) == pytest.approx(sum(kept) / 5, rel=1e-6)
+
+
+def test_a_masked_example_teaches_nothing():
+  """All but the verified example are masked: the step is that of it alone."""
+  chunks = toy(4)
+  state = training.initial(MODEL, optax.sgd(0.1), chunks, 0)
+  probs = np.eye(CLASSES, dtype=np.float32)[chunks.label]
+  tiny_mask = {"mask_noisy": 1e-9, "unverified_weight": 1.0}
+  unverified = np.float32([1, 0.5, 0, 1])
+  masked = training.train_step(MODEL, optax.sgd(0.1), **tiny_mask)
+  alone = training.train_step(MODEL, optax.sgd(0.1), unverified_weight=0.0)
+  one, loss, _ = masked(state, chunks.features, probs, unverified)
+  # weight 0 and all of the mixture unverified: the same three count nothing
+  other, expected, _ = alone(state, chunks.features, probs, np.float32(unverified > 0))
+  assert float(loss) == pytest.approx(float(expected), rel=1e-5) and float(loss) > 0
+  before = state.variables["params"]["network"]["Dense_0"]["kernel"]
+  kernels = [
+    s.variables["params"]["network"]["Dense_0"]["kernel"] for s in (one, other)
+  ]
+  np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-6)
+  assert abs(kernels[0] - before).max() > 1e-4
+
+
+class Loudness(nn.Module):
+  """Takes waveforms: their peak, mean and power, then dense. [B, samples] -> logits."""
+
+  classes: int = CLASSES
+  takes: ClassVar[str] = "waveform"
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    found = jnp.stack([x.max(1), x.mean(1), (x**2).mean(1)], axis=1)
+    return nn.Dense(self.classes)(found)
+
+
+@pytest.mark.parametrize("frontend", [waveform, waveform_peak])
+def test_a_network_of_waveforms_hears_whole_clips(frontend):
+  rng = np.random.default_rng(0)
+  waves = tuple(rng.normal(size=n).astype(np.float32) for n in (70000, 50, 65536, 9))
+  rows = np.arange(4)
+  clips = Waveforms(waves, rows % CLASSES, rows, rows > 0, 32, False)
+  model = Classifier(frontend, Loudness())
+  state = training.initial(model, optax.sgd(0.1), clips, 0)
+  # no scaler was fitted: what these clips say is up to the network alone
+  assert jax.tree.map(float, state.variables["scaler"]) == {"mean": 0, "deviation": 1}
+  said = training.judge_clips(training.predict(model), state.variables, clips, 4)
+  dense = jax.tree.map(np.float64, state.variables["params"]["network"]["Dense_0"])
+  for wave, probs in zip(waves, said.probs, strict=True):
+    x = np.pad(wave, (0, -len(wave) % 65536)).astype(np.float64)
+    x = x / abs(x).max() if frontend is waveform_peak else x
+    logits = np.array([x.max(), x.mean(), (x**2).mean()]) @ dense["kernel"]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(probs, expected, atol=1e-4)

@@ -12,6 +12,7 @@ MODEL = {
   "network": "vgg13",
   "width": 1 / 64,
   "bn_momentum": 0.9,
+  "options": {},
 }
 CLASSES = ("a", "b", "c")
 

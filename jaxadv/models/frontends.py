@@ -1,8 +1,9 @@
 """Waveform to features, differentiable down to the samples.
 
 Every frontend takes one waveform of a whole number of chunks, [chunks * 65536] at
-32 kHz, and gives [chunks, 128 frames, 64 mel bands] in dB, with finite gradients at
-silence.
+32 kHz, and gives [batch, frames, bands] in dB, where the batch is the clip's chunks
+(128 frames each) or the clip as a whole, with finite gradients at silence; or
+[1, samples] for networks that take waveforms.
 """
 
 import functools
@@ -48,11 +49,21 @@ def mel_filters(sample_rate_hz=SAMPLE_RATE_HZ, n_fft=N_FFT, mels=MELS) -> np.nda
   return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
 
 
-def _mel_power(x: Array) -> Array:
-  """Mel power of every whole frame. [(frames + 1) * 512] -> [frames, 64]."""
-  # frames of two hops by concatenation: a gather and its scatter gradient are slow
-  hops = x.reshape(-1, HOP)
-  frames = jnp.concatenate([hops[:-1], hops[1:]], axis=1)
+def _mel_power(x: Array, hop: int = HOP) -> Array:
+  """Mel power of every whole frame of 1024, one each `hop` samples. [n] -> [f, 64]."""
+  every = N_FFT // hop
+  count = (len(x) - N_FFT) // hop + 1
+  rounds = -(-count // every)
+  x = jnp.pad(x, (0, (rounds + 1) * N_FFT - len(x)))
+  # frames that touch each other are a reshape; a gather, and its scatter gradient, are
+  # slow, and so are frames of concatenated hops: they are `every` times the clip
+  touching = [x[at * hop :][: rounds * N_FFT].reshape(-1, N_FFT) for at in range(every)]
+  mel = jnp.stack([_mel_of(frames) for frames in touching], axis=1)
+  return mel.reshape(-1, MELS)[:count]
+
+
+def _mel_of(frames: Array) -> Array:
+  """Mel power of frames. [frames, 1024] -> [frames, 64]."""
   window = jnp.asarray(np.hanning(N_FFT + 1)[:-1], jnp.float32)
   spectrum = jnp.fft.rfft(frames * window)
   power = spectrum.real**2 + spectrum.imag**2
@@ -83,4 +94,40 @@ def log_mel_train(x: Array) -> Array:
   return (decibels - decibels.max())[:-1].reshape(-1, CHUNK_FRAMES, MELS)
 
 
-FRONTENDS = {"log_mel_attack": log_mel_attack, "log_mel_train": log_mel_train}
+def kapre_mel(x: Array) -> Array:
+  """kapre's decibels of the mel amplitude, relative to the clip's loudest cell.
+
+  Frames of 1024 every 128 samples, 448 zeros on either side; the root of the mel power
+  a; max(-80, 10 log10(max(a, 1e-10)) - its maximum over the clip), which is 5 log10 of
+  the power. [q * 65536] -> [1, q * 512, 64]: a clip is not cut to chunks. Choi, Joo,
+  Kim, Kapre, 2017 (version 0.1.3), as Jeong and Lim use it, DCASE 2018.
+  """
+  hop = N_FFT // 8
+  mel = _mel_power(jnp.pad(x, (N_FFT - hop) // 2), hop)
+  # the root of a power below 1e-20 is below the floor
+  decibels = 5 * jnp.log10(jnp.maximum(mel, 1e-20))
+  return jnp.maximum(decibels - decibels.max(), -80.0)[None]
+
+
+def waveform(x: Array) -> Array:
+  """The samples themselves, for networks that begin with them. [n] -> [1, n]."""
+  return x[None]
+
+
+def waveform_peak(x: Array) -> Array:
+  """The samples, the largest of them at 1 or -1. [n] -> [1, n]; silence stays silent.
+
+  Jeong and Lim, DCASE 2018, their code; P0 and P1 attacked without it.
+  """
+  return (x / jnp.maximum(jnp.abs(x).max(), 1e-20))[None]
+
+
+# [samples] -> [batch, frames, bands], or [1, samples] for those that give waveforms
+FRONTENDS = {
+  "log_mel_attack": log_mel_attack,
+  "log_mel_train": log_mel_train,
+  "kapre_mel": kapre_mel,
+  "waveform": waveform,
+  "waveform_peak": waveform_peak,
+}
+WAVEFORMS = ("waveform", "waveform_peak")

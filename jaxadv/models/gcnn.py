@@ -1,5 +1,7 @@
 """VGG13 with gated convolutions on log-mel chunks."""
 
+from typing import ClassVar
+
 import jax
 from flax import linen as nn
 
@@ -22,6 +24,7 @@ class GCNN(nn.Module):
   classes: int
   width: float = 1.0
   bn_momentum: float = 0.99
+  takes: ClassVar[str] = "spectrogram"
 
   @nn.compact
   def __call__(self, x: Array, train: bool = False) -> Array:

@@ -1,12 +1,32 @@
-"""VGG13 on log-mel chunks."""
+"""VGG13, and CRNN on top of the same convolutions, on log-mel chunks."""
+
+from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv.models.blocks import Conv, max_pool
+from jaxadv.models.gru import GRU
 
 Array = jax.Array
 CHANNELS = (64, 128, 256, 512, 512)
+
+
+def _convolutions(x: Array, width: float, bn_momentum: float, train: bool) -> Array:
+  """Five blocks of (Conv3x3, ReLU, BatchNorm) x 2 and a 2x2 max pool.
+
+  [B, frames, bands] -> [B, frames / 32, bands / 32, 512 * width].
+  """
+  x = x[..., None]
+  for channels in CHANNELS:
+    for _ in range(2):
+      x = nn.relu(Conv(max(1, round(channels * width)))(x))
+      x = nn.BatchNorm(
+        use_running_average=not train, momentum=bn_momentum, epsilon=1e-3
+      )(x)
+    x = max_pool(x)
+  return x
 
 
 class VGG13(nn.Module):
@@ -21,16 +41,32 @@ class VGG13(nn.Module):
   classes: int
   width: float = 1.0
   bn_momentum: float = 0.99
+  takes: ClassVar[str] = "spectrogram"
 
   @nn.compact
   def __call__(self, x: Array, train: bool = False) -> Array:
-    x = x[..., None]
-    for channels in CHANNELS:
-      for _ in range(2):
-        x = nn.relu(Conv(max(1, round(channels * self.width)))(x))
-        x = nn.BatchNorm(
-          use_running_average=not train, momentum=self.bn_momentum, epsilon=1e-3
-        )(x)
-      x = max_pool(x)
-    glorot = nn.initializers.glorot_uniform()
-    return nn.Dense(self.classes, kernel_init=glorot)(x.mean((1, 2)))
+    x = _convolutions(x, self.width, self.bn_momentum, train).mean((1, 2))
+    return nn.Dense(self.classes, kernel_init=nn.initializers.glorot_uniform())(x)
+
+
+class CRNN(nn.Module):
+  """VGG13's convolutions, mean over bands, a GRU in both directions, mean, dense.
+
+  [B, 128, 64] -> logits [B, classes]; 12,606,441 parameters at width 1 and 41 classes:
+  the GRUs have 512 units each and ReLU for their candidates. Iqbal et al.,
+  General-purpose audio tagging from noisy labels using CNNs, DCASE 2018, and the
+  authors' code.
+  """
+
+  classes: int
+  width: float = 1.0
+  bn_momentum: float = 0.99
+  takes: ClassVar[str] = "spectrogram"
+
+  @nn.compact
+  def __call__(self, x: Array, train: bool = False) -> Array:
+    x = _convolutions(x, self.width, self.bn_momentum, train).mean(2)
+    units = x.shape[-1]
+    both = [GRU(units)(x), GRU(units)(x[:, ::-1])[:, ::-1]]
+    x = jnp.concatenate(both, axis=-1).mean(1)
+    return nn.Dense(self.classes, kernel_init=nn.initializers.glorot_uniform())(x)

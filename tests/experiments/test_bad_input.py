@@ -375,7 +375,7 @@ def test_evaluate_carries_on(mixed_bag, victim, tmp_path):
   check_skipped(folder, ended.out)
   assert "loud.wav: clipped to [-1, 1]" in ended.out
   (line,) = [line for line in ended.out.splitlines() if line.split()[:1] == ["tiny"]]
-  assert (line.split()[1], line.split()[-1]) == (str(len(GOOD)), str(len(BAD)))
+  assert (line.split()[2], line.split()[-1]) == (str(len(GOOD)), str(len(BAD)))
 
 
 def test_train_carries_on(mixed_bag, tmp_path):

@@ -105,7 +105,7 @@ def train(root: Path, workdir: Path, **values: object) -> list[str]:
     "train__folds": 4,
     "runtime__checkpoint_every_epochs": 1,
   }
-  return command("train", REPO / "configs/bundled_vgg13.py", **(tiny | values))
+  return command("train", REPO / "configs/bundled_victim.py", **(tiny | values))
 
 
 def evaluate(root: Path, victim: Path, workdir: Path, **values: object) -> list[str]:

@@ -1,0 +1,99 @@
+"""Victims that users bring: attacked through a config like ours."""
+
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import own_victim
+import pytest
+import safetensors.numpy
+import soundfile
+import tiny
+
+from jaxadv import results
+from jaxadv.errors import InputError
+from jaxadv.victim import load_victim
+
+FILE = Path(__file__).parent / "own_victim.py"
+CLASS_OF_BAND = ("low", "middle", "high")
+
+
+@pytest.fixture
+def tensors(tmp_path, monkeypatch) -> Path:
+  """The module's weights, as another library would write them."""
+  path = tmp_path / "weights.safetensors"
+  arrays = {
+    "params/Dense_0/kernel": np.asarray(own_victim.weights()),
+    "params/Dense_0/bias": np.zeros(3, np.float32),
+  }
+  safetensors.numpy.save_file(arrays, path)
+  monkeypatch.setenv("WEIGHTS", str(path))
+  return path
+
+
+def test_a_function_is_attacked_to_the_end(dataset, tmp_path):
+  command = tiny.attack(
+    dataset, f"{FILE}:function", tmp_path / "run", runtime__only="deepfool"
+  )
+  said = tiny.succeed(command)
+  rows = results.read(tmp_path / "run")
+  assert rows and {row["model"] for row in rows} == {"loudest"}
+  # what it says of clean clips is known: the loudest band
+  assert all(row["clean_correct"] and row["success"] for row in rows)
+  assert "loudest" in said.out
+  fooled = rows[0]
+  x, _ = soundfile.read(tmp_path / "run" / fooled["wav"], dtype="float32")
+  levels = np.asarray(own_victim.band_levels(x))
+  assert CLASS_OF_BAND[levels.argmax()] == fooled["new_label"] != fooled["label"]
+
+
+def test_a_flax_module_says_what_the_function_says(tensors, tmp_path):
+  x = np.random.default_rng(0).normal(0, 0.1, 65536).astype(np.float32)
+  function, module = (load_victim(f"{FILE}:{name}") for name in ("function", "module"))
+  expected = function.logits(function.variables, x)
+  assert np.ptp(expected) > 1
+  np.testing.assert_allclose(module.logits(module.variables, x), expected, rtol=1e-5)
+  assert module.digest != function.digest
+
+
+def test_its_variables_come_from_orbax_too(tensors, tmp_path, monkeypatch):
+  before = load_victim(f"{FILE}:module")
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / "orbax", before.variables)
+  monkeypatch.setenv("WEIGHTS", str(tmp_path / "orbax"))
+  after = load_victim(f"{FILE}:module")
+  assert after.digest == before.digest
+
+
+def test_variables_of_another_module_are_refused(tensors):
+  arrays = safetensors.numpy.load_file(tensors)
+  arrays["params/Dense_0/bias"] = np.zeros(4, np.float32)
+  safetensors.numpy.save_file(arrays, tensors)
+  with pytest.raises(InputError, match=r"bias.* has shape \(4,\) and should have"):
+    load_victim(f"{FILE}:module")
+  tensors.write_bytes(b"nothing")
+  with pytest.raises(InputError, match="missing or damaged"):
+    load_victim(f"{FILE}:module")
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("two_logits", r"one vector of shape \(3,\)"),
+    ("raises", "can't be traced on a clip of 65536 samples"),
+    ("not_a_victim", "of_function"),
+    ("needs", "no function without arguments"),
+    ("weigths", "can't be imported"),
+    ("CLASSES", "no function without arguments"),
+  ],
+)
+def test_what_is_no_victim_is_refused_in_a_sentence(name, said):
+  with pytest.raises(InputError, match=said) as refused:
+    load_victim(f"{FILE}:{name}")
+  assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there():
+  for path in ("nowhere.py:make", "no_module_of_this_name:make"):
+    with pytest.raises(InputError, match="can't be imported"):
+      load_victim(path)
