@@ -1,9 +1,11 @@
 """Rows: one per example and attack. The only module that knows the file format.
 
-A run's folder holds `rows/part-NNNNNN.parquet`. Each `append` writes one new part
-under a temporary name and renames it, so a reader sees a part whole or not at all, and
-a run killed at any moment loses nothing that was appended. Rows of a finished example
-are never rewritten: a resumed run skips every (attack, id) that has a row.
+A run's folder holds `rows/part-NNNNNN.parquet`; a transfer's folder `transfer/...`, one
+of transforms `transformed/...`.
+Each `append` writes one new part under a temporary name and renames it, so a reader
+sees a part whole or not at all, and a run killed at any moment loses nothing that was
+appended. Rows of a finished example are never rewritten: a resumed run skips every
+(attack, id) that has a row. A column that parts of an older version lack reads as null.
 """
 
 import io
@@ -32,6 +34,8 @@ _SCHEMA = pa.schema(
     ("new_conf", pa.float32()),  # P(new_label | adversarial)     P1 "New"
     ("gt_new_conf", pa.float32()),  # P(label | adversarial)      P1 "GT-new"
     ("snr_db", pa.float32()),  # inf: no perturbation
+    # with the square of the noise's mean as its power: for P1's Table 4 (record.py)
+    ("snr_of_mean_db", pa.float32()),
     ("l2", pa.float32()),
     ("linf", pa.float32()),
     ("success_loop", pa.bool_()),  # as the attack loop saw it
@@ -60,34 +64,89 @@ _SCHEMA = pa.schema(
   ]
 )
 FIELDS: tuple[str, ...] = tuple(_SCHEMA.names)
+# one stored example of one model (the source), heard by another (model)
+_TRANSFER = pa.schema(
+  [
+    ("id", pa.int64()),  # of the example at its source
+    ("attack", pa.string()),
+    ("method", pa.string()),  # the attack's, as the source's config names it
+    ("source", pa.string()),  # the model that was attacked
+    ("source_config_hash", pa.string()),
+    ("model", pa.string()),  # the model that listens
+    ("file", pa.string()),
+    ("label", pa.string()),  # ground truth
+    ("target", pa.string()),  # null: untargeted
+    ("snr_db", pa.float32()),
+    ("source_clean_correct", pa.bool_()),
+    ("source_success", pa.bool_()),
+    ("source_new_label", pa.string()),
+    ("clean_label", pa.string()),  # what `model` says of the clean clip
+    ("new_label", pa.string()),  # what `model` says of the stored adversarial
+    ("gt_conf", pa.float32()),  # P(label | clean)
+    ("new_conf", pa.float32()),  # P(new_label | adversarial)
+    ("gt_new_conf", pa.float32()),  # P(label | adversarial)
+    ("config_hash", pa.string()),
+    ("versions", pa.string()),
+    ("device", pa.string()),
+  ]
+)
+# one stored example, or clean clip, of one model after one transform
+_TRANSFORMED = pa.schema(
+  [
+    ("id", pa.int64()),  # of the example at its source; of a clean clip: its first
+    ("attack", pa.string()),  # "clean": the clip itself
+    ("method", pa.string()),
+    ("model", pa.string()),
+    ("source_config_hash", pa.string()),
+    ("file", pa.string()),
+    ("label", pa.string()),  # ground truth
+    ("target", pa.string()),  # null: untargeted
+    ("snr_db", pa.float32()),  # of the adversarial, before the transform
+    ("new_label", pa.string()),  # what the model said before the transform
+    ("new_conf", pa.float32()),  # P(new_label | before)
+    ("transform", pa.string()),  # its name in the config
+    ("transformed_label", pa.string()),
+    ("transformed_conf", pa.float32()),  # P(transformed_label | after)
+    ("gt_conf", pa.float32()),  # P(label | after)
+    ("config_hash", pa.string()),
+    ("versions", pa.string()),
+    ("device", pa.string()),
+  ]
+)
+_SCHEMAS = {"rows": _SCHEMA, "transfer": _TRANSFER, "transformed": _TRANSFORMED}
 
 
-def append(folder: Path, rows: Iterable[Mapping]) -> None:
+def append(folder: Path, rows: Iterable[Mapping], table: str = "rows") -> None:
   """Writes rows as one new part, atomically. OSError where the disk is full."""
-  rows = list(rows)
+  rows, schema = list(rows), _SCHEMAS[table]
   if not rows:
     return
   for row in rows:
-    if set(row) != set(FIELDS):
-      raise ValueError(f"row fields differ: {set(row) ^ set(FIELDS)}")
-  directory = Path(folder) / "rows"
+    if set(row) != set(schema.names):
+      raise ValueError(f"row fields differ: {set(row) ^ set(schema.names)}")
+  directory = Path(folder) / table
   number = 1 + max(
     (int(p.stem[5:]) for p in directory.glob("part-*.parquet")), default=0
   )
   buffer = io.BytesIO()
-  pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), buffer)
+  pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
   write_bytes(directory / f"part-{number:06d}.parquet", buffer.getvalue())
 
 
-def read(folder: Path) -> list[dict]:
-  """All rows of a run as dicts, sorted by (attack as first seen, id).
+def parts(folder: Path, table: str = "rows") -> list[Path]:
+  """The files that a folder's rows are in, in the order they were written."""
+  return sorted((Path(folder) / table).glob("part-*.parquet"))
+
+
+def read(folder: Path, table: str = "rows") -> list[dict]:
+  """All rows of a folder as dicts, sorted by (attack as first seen, id).
 
   Raises InputError for a part that is damaged.
   """
   rows = []
-  for part in sorted((Path(folder) / "rows").glob("part-*.parquet")):
+  for part in parts(folder, table):
     try:
-      rows += pq.read_table(part).to_pylist()
+      rows += pq.read_table(part, schema=_SCHEMAS[table]).to_pylist()
     except pa.ArrowInvalid as error:
       raise InputError(
         f"{part} is damaged ({error}): delete it, and the same command computes its "

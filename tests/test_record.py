@@ -3,11 +3,12 @@
 import io
 
 import numpy as np
+import pytest
 import soundfile
 
 from jaxadv.data.audio import CHUNK_SAMPLES, SAMPLE_RATE_HZ
 from jaxadv.models import frontends
-from jaxadv.record import wav_bytes
+from jaxadv.record import snr_of_mean_db, wav_bytes
 
 
 def test_16_bits_are_rounded_to():
@@ -27,6 +28,17 @@ def test_float_wav_is_exact():
   back, rate_hz = soundfile.read(io.BytesIO(wav_bytes(x, "FLOAT")), dtype="float32")
   np.testing.assert_array_equal(back, x)
   assert rate_hz == SAMPLE_RATE_HZ
+
+
+def test_the_square_of_the_mean_in_place_of_the_mean_square():
+  # P = mean(1, 1, 0, 0) = 1/2; the mean of the noise is 0.02/4, zeros counted too
+  x, delta = np.array([1.0, -1.0, 0, 0]), np.array([0.12, -0.1, 0, 0])
+  expected = 10 * np.log10(0.5 / 0.005**2)
+  assert snr_of_mean_db(x, delta) == pytest.approx(expected)
+  # where the noise is constant, the two are one
+  flat = np.full(4, -0.05, np.float32)
+  assert snr_of_mean_db(x, flat) == pytest.approx(10 * np.log10(0.5 / 0.05**2))
+  assert snr_of_mean_db(x, np.array([0.1, -0.1, 0, 0])) == np.inf
 
 
 def test_both_stages_agree_on_rate_and_chunk():

@@ -13,7 +13,7 @@ TEXTS = ("model", "label", "clean_label", "new_label", "found_by", "config_hash"
 FLAGS = ("clean_correct", "success_loop", "success", "success_pcm16")
 WATCHED = ("first_success_step", "nan_steps", "zero_gradients")
 NUMBERS = ("duration_s", "gt_conf", "new_conf", "gt_new_conf", "snr_db", "l2", "linf")
-GUARDED = ("clipped", "late_drop", "seconds")
+GUARDED = ("clipped", "late_drop", "seconds", "snr_of_mean_db")
 
 
 def row(id: int, attack: str = "pgd", **changes) -> dict:
@@ -66,6 +66,32 @@ def test_nothing_appended_nothing_there(tmp_path):
     and {(r["attack"], r["id"]) for r in results.read(tmp_path)} == set()
   )
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_that_an_older_part_lacks_is_null(tmp_path):
+  for n in (1, 2):
+    results.append(tmp_path, [row(n)])
+  older = tmp_path / "rows" / "part-000001.parquet"
+  pq.write_table(pq.read_table(older).drop_columns(["snr_of_mean_db"]), older)
+  assert results.read(tmp_path) == [row(1, snr_of_mean_db=None), row(2)]
+
+
+def test_rows_of_a_transfer_are_apart(tmp_path):
+  heard = {name: row(1)[name] for name in ("id", "attack", "file", "label", "target")}
+  texts = ("method", "source", "model", "clean_label", "new_label", "config_hash")
+  heard |= {name: name for name in (*texts, "versions", "device", "source_new_label")}
+  heard |= {"source_config_hash": "abc", "snr_db": 40.25, "source_success": True}
+  heard |= {"source_clean_correct": False, "gt_conf": 0.5, "new_conf": 0.75}
+  heard |= {"gt_new_conf": 0.25}
+  results.append(tmp_path, [heard], "transfer")
+  results.append(tmp_path, [row(1)])
+  assert results.read(tmp_path, "transfer") == [heard]
+  assert results.read(tmp_path) == [row(1)]
+  assert results.parts(tmp_path, "transfer") == [
+    tmp_path / "transfer" / "part-000001.parquet"
+  ]
+  with pytest.raises(ValueError, match="differ"):
+    results.append(tmp_path, [row(1)], "transfer")
 
 
 def test_what_a_kill_left_behind_is_no_part(tmp_path):

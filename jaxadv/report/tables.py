@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 MISSING = "-"
 # set flush left; all others hold numbers
-_TEXT_COLUMNS = ("Attack", "Model", "Guard", "Result", "Said")
+_TEXT_COLUMNS = (
+  *("Attack", "Model", "Guard", "Result", "Said", "Class", "Number", "Transform"),
+)
 _LATEX = {
   "\\": r"\textbackslash{}",
   "~": r"\textasciitilde{}",

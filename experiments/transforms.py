@@ -1,0 +1,252 @@
+"""Do transforms undo attacks? `python experiments/transforms.py
+--config=configs/p0_transforms.py --config.sources=DIR,DIR --config.victims=DIR,DIR`.
+
+Every stored adversarial that succeeded, and its clean clip, goes through each transform
+and back through its own model. Killed and started again, it goes on where it was.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxadv import build, cli, data, keys, record, results, workdir
+from jaxadv.errors import InputError
+from jaxadv.judge import judge
+from jaxadv.models.frontends import CHUNK_SAMPLES
+from jaxadv.report import list_skipped
+from jaxadv.report.folder import Run
+from jaxadv.report.gather import gather_runs
+from jaxadv.report.grid import to_table, write_grids
+from jaxadv.report.p0 import tables
+from jaxadv.report.p0_figures import write_figures
+from jaxadv.report.p1_rows import method_of
+from jaxadv.report.tables import to_text
+from jaxadv.transforms import Transform, transform_all
+from jaxadv.victim import Victim, load_victim
+
+_FLUSH_S = 10.0  # a judged example waits at most about so long for its row
+_COPIED = ("id", "file", "label", "target")
+
+
+class Example(NamedTuple):
+  """A WAV, and what its rows will say of it. clip_id: folds into the random keys."""
+
+  wav: Path
+  clip_id: str
+  fields: dict[str, Any]
+
+
+def main(config: ConfigDict) -> None:
+  settings = config.to_dict()
+  keys.check(settings, keys.TRANSFORMS_KEYS)
+  transforms = build.transforms(settings["transforms"])
+  runs = gather_runs(settings["sources"].split(","))
+  victims = {path: load_victim(path) for path in settings["victims"].split(",") if path}
+  by_name = {victim.name: victim for victim in victims.values()}
+  for run in runs:
+    check_victim(run, by_name)
+  wanted = choose_attacks(runs, settings["only"])
+  # a path may come to hold other weights or rows: they must not be mixed
+  settings["found"] = {
+    "sources": sorted({row["config_hash"] for run in runs for row in run.rows}),
+    "victims": {name: victim.digest for name, victim in by_name.items()},
+  }
+  folder = workdir.claim(settings["workdir"], settings)
+  shared = {
+    "config_hash": workdir.config_hash(settings),
+    "versions": record.versions(),
+    "device": f"1 x {jax.devices()[0].device_kind}",
+  }
+  skipped: dict[str, str] = {}
+  for name, victim in by_name.items():
+    own = [run for run in runs if run.rows[0]["model"] == name]
+    examples = choose_examples(own, wanted, settings["wavs"])
+    apply_transforms(victim, examples, transforms, settings, folder, shared, skipped)
+  workdir.write_skipped(folder, skipped)
+  rows = results.read(folder, "transformed")
+  if not rows:
+    raise InputError(
+      "no adversarial of the sources succeeded, or none can be read: see "
+      f"{folder}/skipped.csv"
+    )
+  grids = tables(rows)
+  write_grids(folder / "tables", grids)
+  drawn = write_figures(rows, folder / "figures")
+  said = list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())])
+  shown = [grid for stem, grid in grids.items() if stem != "p0_all"]
+  print("\n\n".join([*(to_text(to_table(grid)) for grid in shown), said]))
+  print(f"{len(drawn)} figures in {folder / 'figures'}, tables in {folder / 'tables'}")
+
+
+def check_victim(run: Run, victims: Mapping[str, Victim]) -> None:
+  """InputError unless the model that the run attacked is there, with its weights."""
+  name = run.rows[0]["model"]
+  if name not in victims:
+    raise InputError(
+      f"{run.workdir} attacked {name!r}, which is none of the victims "
+      f"({', '.join(victims)}): add its folder to --config.victims"
+    )
+  then = run.config.get("found", {}).get("victim_weights")
+  if then and then != victims[name].digest:
+    raise InputError(
+      f"{run.workdir} attacked {name!r} when its weights were {then}, and they are "
+      f"{victims[name].digest}: give the victim of that run, or attack again"
+    )
+
+
+def choose_attacks(runs: Sequence[Run], only: str) -> list[str]:
+  """The attacks that `only` names, or all. InputError for one that no run has."""
+  known = list(dict.fromkeys(row["attack"] for run in runs for row in run.rows))
+  wanted = only.split(",") if only else known
+  for attack in wanted:
+    if attack not in known:
+      raise InputError(
+        f"only has {attack!r}: the sources' attacks are {', '.join(known)}"
+      )
+  return wanted
+
+
+def choose_examples(
+  runs: Sequence[Run], attacks: Sequence[str], wavs: str
+) -> list[Example]:
+  """The adversarials that succeeded, and the clean clips that were classified right.
+
+  wavs: "wav" (float32) or "wav_pcm16", the column of the run's rows with the file.
+  """
+  if wavs not in ("wav", "wav_pcm16"):
+    raise InputError(f"wavs is {wavs!r}: choose from wav, wav_pcm16")
+  clean: dict[tuple[str, str], Example] = {}
+  examples = []
+  for run in runs:
+    for row in run.rows:
+      if not row["clean_correct"] or row["attack"] not in attacks:
+        continue
+      common = {name: row[name] for name in _COPIED}
+      common |= {"model": row["model"], "source_config_hash": row["config_hash"]}
+      path = run.workdir / row["wav_clean"]
+      as_clip = common | {
+        "attack": "clean",
+        "method": "clean",
+        "target": None,
+        "snr_db": None,
+        "new_label": row["clean_label"],
+        "new_conf": row["gt_conf"],
+      }
+      key = (row["file"], row["label"])
+      clean.setdefault(key, Example(path, f"clean/{row['file']}", as_clip))
+      if row["success"] and (wavs == "wav" or row["success_pcm16"]):
+        fields = common | {
+          "attack": row["attack"],
+          "method": method_of(run, row["attack"]),
+          "snr_db": row["snr_db"],
+          "new_label": row["new_label"],
+          "new_conf": row["new_conf"],
+        }
+        clip_id = f"{row['model']}/{row['attack']}/{row['id']}"
+        examples.append(Example(run.workdir / row[wavs], clip_id, fields))
+  return [*clean.values(), *examples]
+
+
+def apply_transforms(
+  victim: Victim,
+  examples: Sequence[Example],
+  transforms: Sequence[Transform],
+  settings: Mapping[str, Any],
+  folder: Path,
+  shared: Mapping[str, Any],
+  skipped: dict[str, str],
+) -> None:
+  """Appends a row for every example and transform that has none of this victim yet."""
+  done = {row_key(row) for row in results.read(folder, "transformed")}
+  names = [transform.name for transform in transforms]
+
+  def missing(one):
+    return [n for n in names if row_key(one.fields | {"transform": n}) not in done]
+
+  left = [one for one in examples if missing(one)]
+  total = len(examples) * len(names)
+  initial = total - sum(len(missing(one)) for one in left)
+  rows, since = [], time.monotonic()
+  with tqdm(total=total, initial=initial, desc=victim.name) as progress:
+    for one, name, probs in heard(victim, left, transforms, settings, skipped):
+      row = judged_row(one, name, probs, victim.classes) | dict(shared)
+      if row_key(row) in done:  # another transform of the clip had no row
+        continue
+      rows.append(row)
+      progress.update()
+      if time.monotonic() - since > _FLUSH_S:
+        results.append(folder, rows, "transformed")
+        since, rows = time.monotonic(), []
+  results.append(folder, rows, "transformed")
+
+
+def row_key(row: Mapping[str, Any]) -> tuple:
+  """What tells rows apart."""
+  return tuple(row[name] for name in ("model", "attack", "target", "id", "transform"))
+
+
+def judged_row(
+  one: Example, transform: str, probs: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+  """What the model says after the transform. probs: [classes]."""
+  return one.fields | {
+    "transform": transform,
+    "transformed_label": classes[int(probs.argmax())],
+    "transformed_conf": probs.max(),
+    "gt_conf": probs[classes.index(one.fields["label"])],
+  }
+
+
+def heard(
+  victim: Victim,
+  examples: Sequence[Example],
+  transforms: Sequence[Transform],
+  settings: Mapping[str, Any],
+  skipped: dict[str, str],
+) -> Iterator[tuple[Example, str, np.ndarray]]:
+  """Yields (example, transform, probabilities [classes]); failures go to `skipped`."""
+  runtime, logits = settings["runtime"], judge(victim.logits)
+  by_id = {one.clip_id: one for one in examples}
+  transformed = transform_all(
+    ((one.clip_id, one.wav) for one in examples),
+    transforms,
+    seed=settings["seed"],
+    threads=runtime["threads"],
+    processes=runtime["processes"],
+  )
+  waiting: dict[int, list[tuple[Example, str, np.ndarray]]] = {}
+
+  def judged(chunks):
+    """One shape for a length: what is missing is filled up with zeros."""
+    some = waiting.pop(chunks)
+    xs = [x for *_, x in some]
+    size = max(1, runtime["batch_chunks"] // chunks)
+    padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
+    said = logits(victim.variables, padded)[: len(xs)].astype(np.float64)
+    powers = np.exp(said - said.max(1, keepdims=True))
+    for (one, name, _), probs in zip(
+      some, powers / powers.sum(1, keepdims=True), strict=True
+    ):
+      yield one, name, probs
+
+  for clip_id, name, x, reason in transformed:
+    if x is None:
+      skipped[f"{clip_id} {name}"] = reason
+      continue
+    padded = data.pad_to_chunks(x)
+    chunks = len(padded) // CHUNK_SAMPLES
+    waiting.setdefault(chunks, []).append((by_id[str(clip_id)], name, padded))
+    if len(waiting[chunks]) >= max(1, runtime["batch_chunks"] // chunks):
+      yield from judged(chunks)
+  yield from itertools.chain.from_iterable(judged(chunks) for chunks in list(waiting))
+
+
+if __name__ == "__main__":
+  cli.run(main)

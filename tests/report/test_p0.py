@@ -1,0 +1,116 @@
+"""P0's tables of rows made by hand, against shares counted by hand."""
+
+import itertools
+
+import pytest
+
+from jaxadv.report import p0, p0_figures
+from jaxadv.report.grid import to_numbers, to_table
+
+IDS = itertools.count()
+
+
+def row(after, *, attack="deepfool", model="vgg13", transform="noise_20", **changes):
+  """An adversarial of "cat" that is taken for "dog"; after the transform: `after`."""
+  return {
+    "id": next(IDS),
+    "attack": attack,
+    "method": attack,
+    "model": model,
+    "file": f"{next(IDS)}.wav",
+    "label": "cat",
+    "target": None,
+    "snr_db": 40.0,
+    "new_label": "dog",
+    "new_conf": 0.5,
+    "transform": transform,
+    "transformed_label": after,
+  } | changes
+
+
+def cells(grid) -> list[tuple[str, ...]]:
+  return to_table(grid).rows
+
+
+def values(grid, line: int) -> dict[str, str]:
+  table = to_numbers(grid)
+  return dict(zip(table.columns, table.rows[line], strict=True))
+
+
+def test_three_way_split():
+  rows = [row("dog"), row("cat"), row("cat"), row("cat"), row("cow")]
+  found = p0.split([rows])
+  shares = [part.value for part in found if part]
+  assert shares == pytest.approx([1 / 5, 3 / 5, 1 / 5])
+
+
+def test_models_and_attacks_count_alike_whatever_their_size():
+  # 1 of 1 and 0 of 3: the mean is a half, pooled it would be a quarter
+  rows = [row("cat"), *(row("dog", model="crnn") for _ in range(3))]
+  grid = p0.tables(rows)["p0_table_3"]
+  line = values(grid, 0)
+  assert line["Transform"] == "noise_20" and line["Clips"] == "4"
+  assert float(line["GT %"]) == 50 and float(line["Adv %"]) == 50
+  attacks = [row("cat"), *(row("dog", attack="lbfgs", target="dog") for _ in range(3))]
+  assert float(values(p0.tables(attacks)["p0_table_3"], 0)["GT %"]) == 50
+
+
+def test_the_papers_numbers_stand_below_ours():
+  lines = cells(p0.tables([row("cat"), row("cat", transform="mine")])["p0_table_3"])
+  assert [line[:2] for line in lines] == [
+    ("noise_20", "ours"),
+    ("noise_20", "P0"),
+    ("mine", "ours"),
+  ]
+  # SPEC G2, Table 3
+  assert lines[1][3:] == ("3.40", "73.72", "22.87")
+
+
+def test_clean_clips_are_a_table_of_their_own():
+  clean = [
+    row(after, attack="clean", new_label="cat", snr_db=None)
+    for after in ("cat", "cat", "cat", "dog")
+  ]
+  made = p0.tables([*clean, row("dog")])
+  line = values(made["p0_table_2"], 0)
+  assert (float(line["GT %"]), float(line["Diff %"])) == (75, 25)
+  assert values(made["p0_table_3"], 0)["Clips"] == "1"
+
+
+def test_the_best_defences_come_first():
+  right = {"mp3_48": 1, "reverb": 3, "noise_20": 2, "noise_40": 0}
+  rows = [
+    row("cat" if n < count else "dog", transform=transform, id=n, file=f"{n}.wav")
+    for transform, count in right.items()
+    for n in range(4)
+  ]
+  made = p0.tables(rows)
+  of_model = [line for line in cells(made["p0_table_4"]) if line[1] == "ours"]
+  assert [line[2] for line in of_model] == ["reverb", "noise_20"]
+  of_attack = [line for line in cells(made["p0_table_5"]) if line[1] == "ours"]
+  assert [line[4] for line in of_attack] == ["reverb", "noise_20", "mp3_48"]
+  assert values(made["p0_table_4"], 0)["GT %"] == "75"
+
+
+def test_the_header_of_table_5_counts_each_adversarial_once():
+  # the first went through two transforms
+  rows = [
+    row("cat", id=1, snr_db=30.0, new_conf=0.2),
+    row("cat", id=1, snr_db=30.0, new_conf=0.2, transform="reverb"),
+    row("cat", id=2, snr_db=60.0, new_conf=0.8),
+  ]
+  line = values(p0.tables(rows)["p0_table_5"], 0)
+  assert float(line["SNR mean dB"]) == 45 and float(line["New"]) == pytest.approx(0.5)
+
+
+def test_figures_of_every_model(tmp_path):
+  rows = [row("cat"), row("dog", model="crnn"), row("cow", transform="reverb")]
+  written = p0_figures.write_figures(rows, tmp_path / "figures")
+  names = {path.name for path in written if path.suffix == ".png"}
+  assert names == {
+    "p0_figure_1_vgg13.png",
+    "p0_figure_1_crnn.png",
+    "p0_defences.png",
+  }
+  assert all(path.stat().st_size > 1000 for path in written)
+  assert p0_figures.write_figures([], tmp_path) == []
