@@ -52,7 +52,7 @@ def get_config(network: str = "vgg13") -> ConfigDict:
         "unverified_weight": 1.0,
         "folds": 5,
         "patience_epochs": 0,
-        "keep": "best" if waveform else "last",
+        "keep": "best",
       },
       "runtime": {"threads": 4, "processes": 0, "checkpoint_every_epochs": 10},
     }

@@ -1,8 +1,8 @@
-"""P1's tables and figures of runs: `python experiments/tabulate.py
+"""P0's and P1's tables and figures of runs: `python experiments/tabulate.py
 --config=configs/tabulate.py --config.runs=DIR,DIR --config.out=DIR`.
 
-A DIR is the workdir of an attack, an evaluation or a transfer, or a folder of such
-folders. Needs no device: everything comes from rows.
+A DIR is the workdir of an attack, an evaluation, a transfer or transforms, or a folder
+of such folders. Needs no device: everything comes from rows.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxadv import cli, keys
 from jaxadv.errors import InputError
+from jaxadv.report import p0
 from jaxadv.report.gather import gather
 from jaxadv.report.grid import Grid, to_table, write_grids
 from jaxadv.report.p1 import tables
@@ -28,6 +29,12 @@ def main(config: ConfigDict) -> None:
     raise InputError("no folder to tabulate: give --config.runs=DIR,DIR")
   found = gather(folders)
   grids = tables(found.runs, found.predictions) | transfer_tables(found.transfers)
+  if found.transformed:
+    grids |= p0.tables(found.transformed)
+  if found.runs:
+    from jaxadv.report.p1_spectrum import spectrum_table  # librosa is slow to load
+
+    grids["p1_spectrum"] = spectrum_table(found.runs)
   out = Path(settings["out"])
   write(out, grids)
   for stem, grid in grids.items():
@@ -37,6 +44,10 @@ def main(config: ConfigDict) -> None:
 
     drawn = [path for path in write_figures(found.runs, out) if path.suffix == ".png"]
     print(f"{len(drawn)} figures, shown in {out / 'p1_figures.md'}")
+  if found.transformed:
+    from jaxadv.report import p0_figures
+
+    p0_figures.write_figures(found.transformed, out)
   print(f"Written to {out}")
 
 

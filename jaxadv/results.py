@@ -114,6 +114,7 @@ _TRANSFORMED = pa.schema(
   ]
 )
 _SCHEMAS = {"rows": _SCHEMA, "transfer": _TRANSFER, "transformed": _TRANSFORMED}
+TABLES: tuple[str, ...] = tuple(_SCHEMAS)
 
 
 def append(folder: Path, rows: Iterable[Mapping], table: str = "rows") -> None:

@@ -45,6 +45,8 @@ def run(settings: dict[str, Any], machine: str) -> None:
   for victim in victims:
     judged = functools.partial(judge(victim.logits), victim.variables)
     clips = choose_clips(victim, settings)
+    if victim.model is None:
+      raise InputError(f"victim {victim.name} is imported: give one of our networks")
     model, said = export(victim.model, victim.variables, clips.x)
     subject = Subject(victim, clips, model, judged)
     notes.append(f"{victim.name}: {said}")

@@ -19,6 +19,7 @@ class Gathered(NamedTuple):
   runs: list[Run]
   predictions: list[Prediction]
   transfers: list[dict]  # rows of transfers
+  transformed: list[dict]  # rows of transforms
 
 
 def gather(folders: Sequence[str | Path]) -> Gathered:
@@ -32,17 +33,21 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
     inside = _holders(folder)
     if not inside:
       raise InputError(
-        f"{folder} holds no rows/part-*.parquet, no {_PREDICTIONS} and no "
-        "transfer/part-*.parquet, nor does a folder one or two levels below it: give "
-        "the workdir of a run that stored at least one row"
+        f"{folder} holds no rows/part-*.parquet, no {_PREDICTIONS}, no "
+        "transfer/part-*.parquet and no transformed/part-*.parquet, nor does a folder "
+        "one or two levels below it: give the workdir of a run that stored a row"
       )
     found += inside
   found = list({path.resolve(): path for path in found}.values())
   runs = [read_run(path) for path in found if results.parts(path)]
   check_runs(runs)
   evaluated = [path for path in found if (path / _PREDICTIONS).is_file()]
-  listening = [path for path in found if results.parts(path, "transfer")]
-  return Gathered(runs, _predictions(evaluated), _transfers(listening))
+  return Gathered(
+    runs,
+    _predictions(evaluated),
+    _rows(found, "transfer", ("source", "attack", "id", "model")),
+    _rows(found, "transformed", ("model", "attack", "target", "id", "transform")),
+  )
 
 
 def gather_runs(folders: Sequence[str | Path]) -> list[Run]:
@@ -65,8 +70,8 @@ def _holders(folder: Path) -> list[Path]:
 
 
 def _holds(path: Path) -> bool:
-  stored = results.parts(path) or results.parts(path, "transfer")
-  return bool(stored) or (path / _PREDICTIONS).is_file()
+  stored = any(results.parts(path, table) for table in results.TABLES)
+  return stored or (path / _PREDICTIONS).is_file()
 
 
 def check_runs(runs: Iterable[Run]) -> None:
@@ -119,16 +124,20 @@ def _predictions(folders: Sequence[Path]) -> list[Prediction]:
   return rows
 
 
-def _transfers(folders: Sequence[Path]) -> list[dict]:
+def _rows(folders: Sequence[Path], table: str, names: Sequence[str]) -> list[dict]:
+  """The rows of a table in all folders. InputError where two tell of one example.
+
+  names: the columns that tell rows apart.
+  """
   rows, sources = [], {}
   for folder in folders:
-    read = results.read(folder, "transfer")
+    read = results.read(folder, table)
     for row in read:
-      key = tuple(row[name] for name in ("source", "attack", "id", "model"))
+      key = tuple(row[name] for name in names)
       if key in sources:
         raise InputError(
-          f"{row['attack']} from {row['source']} to {row['model']} is in "
-          f"{sources[key]} and in {folder}: give one of the two folders"
+          f"{table} rows of {row['attack']} on {row['model']} are in {sources[key]} "
+          f"and in {folder}: give one of the two folders"
         )
       sources[key] = folder
     rows += read

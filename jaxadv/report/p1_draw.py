@@ -117,7 +117,7 @@ def draw_matrices(
   rows = 2 * len(matrices) // columns
   width, height = margin + columns * panel, margin + rows * (0.5 + cell * len(labels))
   with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(max(width, COLUMN_INCHES), height), layout="constrained")
+    figure = Figure(figsize=(max(width, COLUMN_INCHES), height), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     snrs = [v for _, snr in matrices.values() for v in snr.values() if v is not None]
     ranges = (0, 100), (min(snrs, default=0) - 1, max(snrs, default=1) + 1)
@@ -135,8 +135,10 @@ def draw_matrices(
         if not numbered:
           bar = figure.colorbar(image, ax=axis, fraction=0.04, aspect=28, pad=0.02)
           bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    figure.supxlabel("target", fontsize=8)
-    figure.supylabel("true class", fontsize=8)
+    for axis in axes[-1]:
+      axis.set_xlabel("target")
+    for axis in axes[:, 0]:
+      axis.set_ylabel("true class")
     _save(figure, path)
 
 

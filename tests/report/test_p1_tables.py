@@ -335,7 +335,7 @@ def test_folders_of_no_use_are_refused(tmp_path):
     gather([too_deep])
   results.append(tmp_path / "t", [heard(0, "a", "b")], "transfer")
   results.append(tmp_path / "u", [heard(0, "a", "b")], "transfer")
-  with pytest.raises(InputError, match="df from b to a is in"):
+  with pytest.raises(InputError, match="transfer rows of df on a are in"):
     gather([tmp_path / "t", tmp_path / "u"])
 
 
