@@ -55,12 +55,13 @@ def get_config(which: str = "paper") -> ConfigDict:
     raise ValueError(f"{which!r} is no set: choose from {', '.join(CHOICES)}")
   return ConfigDict(
     {
-      "workdir": "runs/p0" if which == "paper" else f"runs/p0_{which}",
+      "workdir": f"runs/p1/transforms_{which}",
       "seed": 0,
       # workdirs of attacks, or folders of such
-      "sources": "runs/p1_untargeted,runs/p1_targeted",
+      "sources": "runs/p1/untargeted,runs/p1/targeted",
       "victims": ",".join(f"bundled/{network}" for network in NETWORKS),
       "only": "deepfool,carlini_wagner,lbfgs",  # "": all attacks of the sources
+      "examples": "successes",  # or "all": what did not fool the model too
       "wavs": "wav",  # the float32 files, or "wav_pcm16"
       "transforms": SETS[which],
       "runtime": {"threads": 4, "processes": 0, "batch_chunks": 16},

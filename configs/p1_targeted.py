@@ -18,7 +18,7 @@ NETWORKS = ("vgg13", "crnn", "gcnn", "dense_mel", "dense_wav")
 CLASSES = "Bass_drum,Cello,Clarinet,Oboe,Snare_drum,Violin_or_fiddle"
 # clips of a class; iterations and rate of Carlini-Wagner; iterations of L-BFGS
 SIZES = {
-  "quick": (2, 150, 1e-5 * 1000 / 150, 50),
+  "quick": (2, 100, 1e-4, 50),
   "paper": (6, 1000, 1e-5, 200),
 }
 CHOICES = tuple(SIZES)
@@ -30,7 +30,7 @@ def get_config(setting: str = "quick") -> ConfigDict:
   clips, iterations, learning_rate, lbfgs_iterations = SIZES[setting]
   return ConfigDict(
     {
-      "workdir": "runs/p1_targeted",
+      "workdir": "runs/p1/targeted",
       "seed": 0,
       "victim": ",".join(f"bundled/{network}" for network in NETWORKS),
       "data": {

@@ -1,7 +1,7 @@
-"""P1's tables and figures of runs, evaluations and transfers.
+"""P0's and P1's tables and figures of attacks, evaluations, transfers and transforms.
 
 python experiments/tabulate.py --config=configs/tabulate.py \
-  --config.runs=runs/quickstart,runs/evaluate --config.out=runs/p1
+  --config.runs=runs/p1 --config.out=runs/p1/tables
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      "runs": "runs/quickstart",  # folders, or folders of such folders: "DIR,DIR"
-      "out": "runs/p1",
+      "runs": "runs/p1",  # folders, or folders of such folders: "DIR,DIR"
+      "out": "runs/p1/tables",
     }
   )

@@ -6,6 +6,7 @@ and back through its own model. Killed and started again, it goes on where it wa
 """
 
 import itertools
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,10 @@ from jaxadv.transforms import Transform, transform_all
 from jaxadv.victim import Victim, load_victim
 
 _FLUSH_S = 10.0  # a judged example waits at most about so long for its row
-_COPIED = ("id", "file", "label", "target")
+_COPIED = (
+  *("id", "attack", "model", "file", "label", "target"),
+  *("snr_db", "new_label", "new_conf"),
+)
 
 
 class Example(NamedTuple):
@@ -67,7 +71,7 @@ def main(config: ConfigDict) -> None:
   skipped: dict[str, str] = {}
   for name, victim in by_name.items():
     own = [run for run in runs if run.rows[0]["model"] == name]
-    examples = choose_examples(own, wanted, settings["wavs"])
+    examples = choose_examples(own, wanted, settings)
     apply_transforms(victim, examples, transforms, settings, folder, shared, skipped)
   workdir.write_skipped(folder, skipped)
   rows = results.read(folder, "transformed")
@@ -77,8 +81,8 @@ def main(config: ConfigDict) -> None:
       f"{folder}/skipped.csv"
     )
   grids = tables(rows)
-  write_grids(folder / "tables", grids)
   drawn = write_figures(rows, folder / "figures")
+  write_grids(folder / "tables", grids)
   said = list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())])
   shown = [grid for stem, grid in grids.items() if stem != "p0_all"]
   print("\n\n".join([*(to_text(to_table(grid)) for grid in shown), said]))
@@ -114,44 +118,59 @@ def choose_attacks(runs: Sequence[Run], only: str) -> list[str]:
 
 
 def choose_examples(
-  runs: Sequence[Run], attacks: Sequence[str], wavs: str
+  runs: Sequence[Run], attacks: Sequence[str], settings: Mapping[str, Any]
 ) -> list[Example]:
   """The adversarials that succeeded, and the clean clips that were classified right.
 
-  wavs: "wav" (float32) or "wav_pcm16", the column of the run's rows with the file.
+  With examples="all", adversarials that failed too; clean clips that were misclassified
+  have none. wavs: "wav" (float32) or "wav_pcm16", the column with the file.
   """
+  wavs, which = settings["wavs"], settings["examples"]
   if wavs not in ("wav", "wav_pcm16"):
     raise InputError(f"wavs is {wavs!r}: choose from wav, wav_pcm16")
+  if which not in ("successes", "all"):
+    raise InputError(f"examples is {which!r}: choose from successes, all")
+  verdict = {"wav": "success", "wav_pcm16": "success_pcm16"}[wavs]
   clean: dict[tuple[str, str], Example] = {}
   examples = []
   for run in runs:
     for row in run.rows:
       if not row["clean_correct"] or row["attack"] not in attacks:
         continue
-      common = {name: row[name] for name in _COPIED}
-      common |= {"model": row["model"], "source_config_hash": row["config_hash"]}
-      path = run.workdir / row["wav_clean"]
-      as_clip = common | {
-        "attack": "clean",
-        "method": "clean",
-        "target": None,
-        "snr_db": None,
-        "new_label": row["clean_label"],
-        "new_conf": row["gt_conf"],
-      }
-      key = (row["file"], row["label"])
-      clean.setdefault(key, Example(path, f"clean/{row['file']}", as_clip))
-      if row["success"] and (wavs == "wav" or row["success_pcm16"]):
-        fields = common | {
-          "attack": row["attack"],
-          "method": method_of(run, row["attack"]),
-          "snr_db": row["snr_db"],
-          "new_label": row["new_label"],
-          "new_conf": row["new_conf"],
-        }
+      as_clip = example_of(run, row, "wav_clean", f"clean/{row['file']}", settings)
+      as_clip.fields.update(
+        attack="clean",
+        method="clean",
+        target=None,
+        snr_db=None,
+        new_label=row["clean_label"],
+        new_conf=row["gt_conf"],
+        through=None,
+      )
+      clean.setdefault((row["file"], row["label"]), as_clip)
+      if row[verdict] or which == "all":
         clip_id = f"{row['model']}/{row['attack']}/{row['id']}"
-        examples.append(Example(run.workdir / row[wavs], clip_id, fields))
+        examples.append(example_of(run, row, wavs, clip_id, settings))
   return [*clean.values(), *examples]
+
+
+def example_of(run: Run, row, column: str, clip_id: str, settings) -> Example:
+  """The file that a row names, and what the row says."""
+  fields = {name: row[name] for name in _COPIED} | {
+    "method": method_of(run, row["attack"]),
+    "source_config_hash": row["config_hash"],
+    "through": known_transform(run, row["attack"], settings["transforms"]),
+  }
+  return Example(run.workdir / row[column], clip_id, fields)
+
+
+def known_transform(run: Run, attack: str, listed: Mapping[str, Any]) -> str | None:
+  """The name here of the transform that an attack went through; None for none."""
+  entry = (run.config.get("attacks", {}).get(attack) or {}).get("through")
+  if not entry:
+    return None
+  names = [name for name, settings in listed.items() if settings == entry]
+  return names[0] if names else json.dumps(entry)
 
 
 def apply_transforms(

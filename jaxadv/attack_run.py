@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import build, data, drive, engine, ensemble, problem, workdir
+from jaxadv import build, data, drive, engine, ensemble, workdir
 from jaxadv.core import Example
 from jaxadv.jobs import feed, load_starts
 from jaxadv.record import Finished, Job, Recorder
@@ -103,9 +103,8 @@ def attack_bucket(
     first = next(examples, None)
     if first is None:
       return
-    bind = problem.bind(logits_fn, plan.threat, stage.objective)
     compiled = engine.compile_lanes(
-      drive.driver(stage.attack, bind, plan.goal),
+      drive.driver(stage.attack, plan.bind(logits_fn, stage), plan.goal),
       *placed,
       first,
       precision=settings["precision"],

@@ -5,8 +5,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxadv import problem
 from jaxadv.attacks import ATTACKS
-from jaxadv.core import GOALS, Attack, Goal
+from jaxadv.core import GOALS, Attack, Bind, Goal
 from jaxadv.data import CLASSES, Dataset, read_dataset
 from jaxadv.ensemble import ENSEMBLES, Stage
 from jaxadv.errors import InputError
@@ -16,6 +17,7 @@ from jaxadv.models import FRONTENDS, MODELS, WAVEFORMS, Classifier
 from jaxadv.norms import NORMS
 from jaxadv.problem import BUDGETS, Threat
 from jaxadv.transforms import TRANSFORMS, Transform, chain
+from jaxadv.transforms.twins import Twin, twin
 
 
 def _lookup(table: Mapping[str, Any], name: str, key: str) -> Any:
@@ -81,12 +83,23 @@ def _options(make: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
 class AttackPlan(NamedTuple):
   """One entry of `attacks` in a config. stages: one, or those of an ensemble.
 
-  goal: of every stage; None: each attack's own.
+  goal: of every stage; None: each attack's own. through: the transform that the attack
+  knows of, whose twin is between it and the victim in every step, `draws` times.
   """
 
   stages: tuple[Stage, ...]
   threat: Threat
   goal: Goal | None
+  through: Twin | None = None
+  draws: int = 1
+
+  def bind(self, logits_fn: Callable, stage: Stage) -> Bind:
+    """The problem of a stage: the victim, behind the transform if there is one."""
+    if self.through is None:
+      return problem.bind(logits_fn, self.threat, stage.objective)
+    return problem.bind_through(
+      logits_fn, self.threat, stage.objective, self.through, self.draws
+    )
 
   @property
   def attack(self) -> Attack:
@@ -97,7 +110,10 @@ class AttackPlan(NamedTuple):
     return self.stages[0].objective
 
 
-_THREAT_KEYS = ("method", "norm", "radius", "budget", "loss", "confidence", "goal")
+_THREAT_KEYS = (
+  *("method", "norm", "radius", "budget", "loss", "confidence", "goal"),
+  *("through", "draws"),
+)
 
 
 def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackPlan:
@@ -143,15 +159,47 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
       "confidence and goal out"
     )
   objective = (targeted if target else untargeted)(loss, float(confidence))
+  stages = made if ensemble else (Stage(entry["method"], attack, objective),)
+  through, draws = _through(entry, key)
   return AttackPlan(
-    made if ensemble else (Stage(entry["method"], attack, objective),),
+    tuple(_drawn(stage, draws) for stage in stages),
     Threat(
       _lookup(NORMS, entry["norm"], key + "norm"),
       float("inf") if radius is None else float(radius),
       budget,
     ),
     _lookup(GOALS, goal, key + "goal") if goal else None,
+    through,
+    draws,
   )
+
+
+def _drawn(stage: Stage, draws: int) -> Stage:
+  """The stage, whose every pass is one of each draw."""
+  attack = stage.attack
+  return stage._replace(
+    attack=attack._replace(
+      forward_passes=draws * attack.forward_passes,
+      backward_passes=draws * attack.backward_passes,
+    )
+  )
+
+
+def _through(entry: Mapping[str, Any], key: str) -> tuple[Twin | None, int]:
+  """The twin of the transform that an attack goes through, and its draws a step."""
+  draws = entry.get("draws", 1)
+  check_value(key + "draws", draws, int)
+  if draws < 1:
+    raise InputError(f"{key}draws is {draws!r}: give at least 1")
+  if not entry.get("through"):
+    return None, draws
+  known = _transform(f"{key}through", entry["through"], "through")
+  if (found := twin(known)) is None:
+    raise InputError(
+      f"{key}through is {entry['through']['transform']!r}, which has no gradient: "
+      "leave it out, or give another transform"
+    )
+  return found, draws
 
 
 def _make(factory: Callable, hyper: Mapping[str, Any], key: str) -> Any:

@@ -64,6 +64,7 @@ TRANSFORMS_KEYS = {
   "sources": str,
   "victims": str,
   "wavs": str,
+  "examples": str,
   "only": str,
   "transforms": dict,
   "runtime": _RUNTIME | {"batch_chunks": int},
@@ -77,6 +78,14 @@ BENCH_KEYS = {
   "repeats": int,
   "model": TRAIN_KEYS["model"],
   "attacks": dict,
+}
+BENCH_LAYERS_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "batch": int,
+  "repeats": int,
+  "width": float,
+  "only": str,
 }
 BENCH_PEERS_KEYS = {
   "kind": str,
@@ -99,6 +108,8 @@ _AT_LEAST = {  # smallest value of a number; the rest is checked where it is use
   "repeats": 1,
   "clips": 1,
   "rms": 1e-6,
+  "batch": 1,
+  "width": 1 / 512,
   "model.width": 1 / 512,
   "model.bn_momentum": 0,
   "train.batch": 1,

@@ -72,6 +72,30 @@ def bind_random(logits_fn: Callable, threat: Threat, objective: Objective) -> Bi
   return problem
 
 
+def bind_through(
+  logits_fn: Callable,
+  threat: Threat,
+  objective: Objective,
+  sample: Callable,
+  draws: int = 1,
+) -> Bind:
+  """As `bind`, of the victim behind a random transform: `expect` over `draws` of it.
+
+  sample: key, x [...] -> [...]; another key a step. Where the mask is 0 (a clip's
+  padding) nothing is transformed.
+  """
+
+  def problem(params, key, example):
+    def heard(key, x):
+      return jnp.where(example.mask != 0, sample(key, x), x)
+
+    smoothed = expect(logits_fn, heard, draws)
+    bound = bind_random(smoothed, threat, objective)
+    return bound(params, key, example)
+
+  return problem
+
+
 def expect(logits_fn: Callable, sample: Callable, draws: int = 8) -> Callable:
   """Expectation over a random transform, for `bind_random`: log E[softmax(logits)].
 

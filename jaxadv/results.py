@@ -104,6 +104,7 @@ _TRANSFORMED = pa.schema(
     ("snr_db", pa.float32()),  # of the adversarial, before the transform
     ("new_label", pa.string()),  # what the model said before the transform
     ("new_conf", pa.float32()),  # P(new_label | before)
+    ("through", pa.string()),  # the transform that the attack knew of; null: none
     ("transform", pa.string()),  # its name in the config
     ("transformed_label", pa.string()),
     ("transformed_conf", pa.float32()),  # P(transformed_label | after)

@@ -197,3 +197,35 @@ def test_a_target_set_is_reached_whole():
   best = run(victim, stack).best
   now = (np.float64(x) + best.delta) @ victim.weights.T + victim.offset > 0
   assert best.success.all() and now[:, 1].all() and not now[:, 4].any()
+
+
+def test_through_a_transform_is_the_victim_behind_it_where_the_mask_is():
+  """A transform without randomness, in closed form; the padding is left alone."""
+  clip = jax.tree.map(lambda leaf: leaf[0], CLIPS)
+  mask = (np.arange(N) < 8).astype(np.float32)
+  clip = clip._replace(mask=jnp.asarray(mask))
+  threat = problem.Threat(norms.L2, 0.5)
+  bind = problem.bind_through(
+    Curved.logits, threat, losses.untargeted(), lambda key, x: 1 - x, draws=3
+  )
+  bound = bind(tuple(VICTIM), KEY, clip)
+  delta = np.linspace(-0.2, 0.2, N).astype(np.float32)
+  moved = X[0] + delta * mask
+  heard = np.where(mask != 0, 1 - moved, moved)
+  found = jax.nn.softmax(bound.logits(delta))
+  expected = special.softmax(np.float64(Curved.logits(VICTIM, heard)))
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_every_step_hears_another_draw():
+  clip = jax.tree.map(lambda leaf: leaf[0], CLIPS)
+  threat = problem.Threat(norms.L2, 0.5)
+  bind = problem.bind_through(
+    Curved.logits, threat, losses.untargeted(), problem.add_noise(0.0), draws=2
+  )
+  found = [
+    np.asarray(bind(tuple(VICTIM), jax.random.key(n), clip).logits(np.zeros(N)))
+    for n in (0, 1, 0)
+  ]
+  np.testing.assert_array_equal(found[0], found[2])
+  assert np.abs(found[0] - found[1]).max() > 1e-3

@@ -4,12 +4,11 @@ Subramanian, Benetos, Sandler, Robustness of adversarial attacks in sound event
 classification, DCASE 2019.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from jaxadv.report import papers
+from jaxadv.report import p0_adaptive, papers
 from jaxadv.report.grid import Cell, Column, Grid
-from jaxadv.report.intervals import Interval
+from jaxadv.report.p0_rows import Split, cells_of, only, split, transforms_of
 from jaxadv.report.p1_rows import INTERVALS, OURS, models, numbers
 from jaxadv.report.summary import name
 
@@ -25,21 +24,16 @@ _SHARES = (
   Column("GT %", "percent"),
   Column("Diff %", "percent"),
 )
-# attacks and models are averaged, not pooled: each of them counts alike
-Cells = Mapping[tuple[str, str], Sequence[dict]]
-
-
-class Split(NamedTuple):
-  """Shares of adversarials whose label, after a transform, is ..."""
-
-  adversarial: Interval | None
-  true: Interval | None
-  other: Interval | None
 
 
 def tables(rows: Sequence[dict]) -> dict[str, Grid]:
-  """Every table that there are rows for, by the stem of its files."""
+  """Every table that there are rows for, by the stem of its files.
+
+  Of attacks that knew of a transform: what they reach beside those that did not.
+  """
   clean = [row for row in rows if row["attack"] == "clean"]
+  if any(row["through"] for row in rows):
+    return {"p0_adaptive": p0_adaptive.table(rows)}
   adversarial = [row for row in rows if row["attack"] != "clean"]
   made = {"p0_table_2": table_2(clean)} if clean else {}
   if adversarial:
@@ -48,41 +42,6 @@ def tables(rows: Sequence[dict]) -> dict[str, Grid]:
     made["p0_table_5"] = table_5(adversarial)
     made["p0_all"] = every(adversarial)
   return made
-
-
-def split(groups: Iterable[Sequence[dict]]) -> Split:
-  """The three shares: means over the groups of each one's share."""
-  judged = [
-    [
-      row
-      | {
-        "is_adv": row["transformed_label"] == row["new_label"],
-        "is_true": row["transformed_label"] == row["label"],
-        "is_other": row["transformed_label"] not in (row["new_label"], row["label"]),
-      }
-      for row in rows
-    ]
-    for rows in groups
-  ]
-  return Split(*(numbers(judged, field) for field in ("is_adv", "is_true", "is_other")))
-
-
-def transforms_of(rows: Iterable[dict]) -> list[str]:
-  """The transforms' names, P0's first and in its order."""
-  names = dict.fromkeys(row["transform"] for row in rows)
-  return papers.in_order(names, papers.P0_TRANSFORMS, lambda transform: transform)
-
-
-def cells_of(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
-  """(model, attack as printed) -> rows."""
-  found: dict[tuple[str, str], list[dict]] = {}
-  for row in rows:
-    found.setdefault((row["model"], name(row)), []).append(row)
-  return found
-
-
-def only(rows: Iterable[dict], transform: str) -> list[dict]:
-  return [row for row in rows if row["transform"] == transform]
 
 
 def table_2(clean: Sequence[dict]) -> Grid:

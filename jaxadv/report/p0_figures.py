@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
+from jaxadv.report import p0_adaptive
 from jaxadv.report.figures import COLOURS, _save, shorten
-from jaxadv.report.p0 import Cells, cells_of, only, split, transforms_of
+from jaxadv.report.p0_rows import Cells, cells_of, only, split, transforms_of
 from jaxadv.report.p1_draw import COLUMN_INCHES, PAGE_INCHES, STYLE
 from jaxadv.report.p1_rows import models, stem_of
 from jaxadv.report.summary import name
@@ -21,15 +22,23 @@ from jaxadv.report.summary import name
 _SHOWN = ("reverb", "noise_20")  # in P0's Figure 1
 _CELL_INCHES = 0.2
 _LINE_INCHES = 0.16
+_KINDS = ("png", "pdf")
 _MOST_NUMBERS = 20  # classes of a matrix with a number in each cell
 
 
 def write_figures(rows: Sequence[dict], folder: Path) -> list[Path]:
-  """A confusion matrix per model, and bars per attack: PNG and PDF of each."""
+  """A confusion matrix per model, and bars per attack: PNG and PDF of each.
+
+  Of attacks that knew of a transform: curves of success against the SNR.
+  """
   adversarial = [row for row in rows if row["attack"] != "clean"]
   if not adversarial:
     return []
   folder.mkdir(parents=True, exist_ok=True)
+  if any(row["through"] for row in adversarial):
+    path = folder / "p0_adaptive"
+    p0_adaptive.draw(path, rows)
+    return [path.with_name(f"{path.name}.{kind}") for kind in _KINDS]
   written = []
   for model in models(row["model"] for row in adversarial):
     path = folder / f"p0_figure_1_{stem_of(model).replace('.', '_')}"
@@ -39,9 +48,6 @@ def write_figures(rows: Sequence[dict], folder: Path) -> list[Path]:
   path = folder / "p0_defences"
   draw_defences(path, adversarial)
   return [p.with_name(f"{p.name}.{kind}") for p in [*written, path] for kind in _KINDS]
-
-
-_KINDS = ("png", "pdf")
 
 
 def draw_confusions(path: Path, rows: Sequence[dict]) -> bool:

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
       "sources": "",
       "victims": "",
       "only": "",
+      "examples": "successes",
       "wavs": "wav",
       "transforms": {
         "half": {"transform": "gain", "gain_db": -6.0205999},

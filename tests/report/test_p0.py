@@ -23,6 +23,7 @@ def row(after, *, attack="deepfool", model="vgg13", transform="noise_20", **chan
     "snr_db": 40.0,
     "new_label": "dog",
     "new_conf": 0.5,
+    "through": None,
     "transform": transform,
     "transformed_label": after,
   } | changes
@@ -101,6 +102,37 @@ def test_the_header_of_table_5_counts_each_adversarial_once():
   ]
   line = values(p0.tables(rows)["p0_table_5"], 0)
   assert float(line["SNR mean dB"]) == 45 and float(line["New"]) == pytest.approx(0.5)
+
+
+def test_adaptive_attacks_stand_beside_plain_ones(tmp_path):
+  def after(label, n, **changes):
+    return row(label, file=f"{n}.wav", id=n, **changes)
+
+  clean = [
+    after("cat" if n else "cow", n, attack="clean", new_label="cat", snr_db=None)
+    for n in range(5)
+  ]
+  # the clip 0 is lost to the transform itself: it counts for nobody
+  plain = [after("dog" if n < 2 else "cat", n, attack="pgd_40") for n in range(5)]
+  known = {"attack": "noise_20_40", "through": "noise_20", "snr_db": 38.0}
+  adaptive = [after("cow" if n < 4 else "cat", n, **known) for n in range(5)]
+  other = [after("dog", n, **(known | {"through": "reverb"})) for n in range(5)]
+  rows = [*clean, *plain, *adaptive, *other]
+  grid = p0.tables(rows)["p0_adaptive"]
+  lines = [values(grid, n) for n in range(len(grid.rows))]
+  assert [line["Number"] for line in lines] == ["plain", "adaptive"]
+  assert [line["Clips"] for line in lines] == ["4", "4"]
+  assert [float(line["Success %"]) for line in lines] == [25, 75]
+  assert [float(line["SNR mean dB"]) for line in lines] == [40, 38]
+  (png, _) = p0_figures.write_figures(rows, tmp_path)
+  assert png.name == "p0_adaptive.png" and png.stat().st_size > 1000
+
+
+def test_a_targeted_attack_must_reach_its_target_through_the_transform():
+  clean = [row("cat", attack="clean", file="a.wav", new_label="cat", snr_db=None)]
+  known = {"file": "a.wav", "target": "dog", "through": "noise_20"}
+  rows = [*clean, row("cow", **known), row("dog", **known)]
+  assert float(values(p0.tables(rows)["p0_adaptive"], 0)["Success %"]) == 50
 
 
 def test_figures_of_every_model(tmp_path):

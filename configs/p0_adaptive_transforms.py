@@ -1,0 +1,31 @@
+"""What plain and adaptive attacks reach after each transform.
+
+python experiments/attack.py --config=configs/p0_adaptive.py
+python experiments/transforms.py --config=configs/p0_adaptive_transforms.py
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  return ConfigDict(
+    {
+      "workdir": "runs/p1/transforms_adaptive",
+      "seed": 0,
+      "sources": "runs/p1/adaptive",
+      "victims": "bundled/vgg13",
+      "examples": "all",
+      "only": "",
+      "wavs": "wav",
+      # as configs/p0_adaptive.py has them
+      "transforms": {
+        "mp3_48": {"transform": "mp3", "bitrate_kbit": 48},
+        "noise_20": {"transform": "noise", "snr_db": 20.0},
+        "noise_40": {"transform": "noise", "snr_db": 40.0},
+        "resample_8": {"transform": "resample", "rate_hz": 8000},
+        "resample_16": {"transform": "resample", "rate_hz": 16000},
+        "reverb": {"transform": "reverberate"},
+      },
+      "runtime": {"threads": 4, "processes": 0, "batch_chunks": 16},
+    }
+  )

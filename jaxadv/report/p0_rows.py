@@ -1,0 +1,55 @@
+"""What P0's tables have in common: rows by transform, model, attack; three shares."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from jaxadv.report import papers
+from jaxadv.report.intervals import Interval
+from jaxadv.report.p1_rows import numbers
+from jaxadv.report.summary import name
+
+# attacks and models are averaged, not pooled: each of them counts alike
+Cells = Mapping[tuple[str, str], Sequence[dict]]
+
+
+class Split(NamedTuple):
+  """Shares of adversarials whose label, after a transform, is ..."""
+
+  adversarial: Interval | None
+  true: Interval | None
+  other: Interval | None
+
+
+def split(groups: Iterable[Sequence[dict]]) -> Split:
+  """The three shares: means over the groups of each one's share."""
+  judged = [
+    [
+      row
+      | {
+        "is_adv": row["transformed_label"] == row["new_label"],
+        "is_true": row["transformed_label"] == row["label"],
+        "is_other": row["transformed_label"] not in (row["new_label"], row["label"]),
+      }
+      for row in rows
+    ]
+    for rows in groups
+  ]
+  return Split(*(numbers(judged, field) for field in ("is_adv", "is_true", "is_other")))
+
+
+def transforms_of(rows: Iterable[dict]) -> list[str]:
+  """The transforms' names, P0's first and in its order."""
+  names = dict.fromkeys(row["transform"] for row in rows)
+  return papers.in_order(names, papers.P0_TRANSFORMS, lambda transform: transform)
+
+
+def cells_of(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
+  """(model, attack as printed) -> rows."""
+  found: dict[tuple[str, str], list[dict]] = {}
+  for row in rows:
+    found.setdefault((row["model"], name(row)), []).append(row)
+  return found
+
+
+def only(rows: Iterable[dict], transform: str) -> list[dict]:
+  return [row for row in rows if row["transform"] == transform]

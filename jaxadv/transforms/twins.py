@@ -1,0 +1,85 @@
+"""The JAX twins of the transforms: differentiable, and equal to numpy's up to rounding.
+
+A twin takes its parameters from the transform itself, so there is one set of them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxadv.errors import InputError
+from jaxadv.transforms import in_jax
+from jaxadv.transforms.transform import Transform, apply_links, no_draws
+
+Array = jax.Array
+
+
+class Twin(NamedTuple):
+  """A transform in JAX, for any length, under jit, vmap and grad.
+
+  draw: key, samples -> draws of the same form and distribution as the transform's.
+  apply: x float32 [samples], draws -> float32 [samples].
+  `twin(key, x)` is both: a `sample` for `jaxadv.problem.expect`.
+  """
+
+  draw: Callable[[Array, int], Any]
+  apply: Callable[[Array, Any], Array]
+
+  def __call__(self, key: Array, x: Array) -> Array:
+    return self.apply(x, self.draw(key, x.shape[-1]))
+
+
+def twin(of: Transform) -> Twin | None:
+  """The twin, or None where there is none: stretch, pitch shift, trim, user's own.
+
+  Codecs run their numpy reference on the host and have the identity's gradient, as
+  rounding has: BPDA, Athalye et al., Obfuscated Gradients Give a False Sense of
+  Security, ICML 2018, section 4.1. `through_host` does that to any transform.
+  """
+  (draw, drawn_with), (apply, applied_with) = _parts(of.draw), _parts(of.apply)
+  if apply is apply_links:
+    return _chain([twin(link) for link in applied_with["links"]])
+  if draw not in in_jax.DRAWS or apply not in in_jax.APPLIES:
+    return None
+  return Twin(
+    partial(in_jax.DRAWS[draw], **drawn_with),
+    partial(in_jax.APPLIES[apply], **applied_with),
+  )
+
+
+def _parts(function: Callable) -> tuple[Callable, dict[str, Any]]:
+  """A function, and the parameters that a partial of it holds."""
+  if isinstance(function, partial):
+    return function.func, function.keywords
+  return function, {}
+
+
+def _chain(twins: list[Twin | None]) -> Twin | None:
+  links = [link for link in twins if link is not None]
+  if len(links) < len(twins):
+    return None
+
+  def draw(key, samples):
+    keys = jax.random.split(key, len(links))
+    return tuple(link.draw(k, samples) for link, k in zip(links, keys, strict=True))
+
+  def apply(x, draws):
+    for link, drawn in zip(links, draws, strict=True):
+      x = link.apply(x, drawn)
+    return x
+
+  return Twin(draw, apply)
+
+
+def through_host(of: Transform) -> Twin:
+  """Forward the transform itself, called back on the host; backward the identity.
+
+  For a transform without draws. The identity is a poor gradient where samples move.
+  """
+  if of.draw is not no_draws:
+    raise InputError(
+      f"{of.name} is random: only transforms without draws can be called"
+    )
+  return Twin(no_draws, partial(in_jax.call_host, apply=of.apply))

@@ -1,0 +1,85 @@
+"""Names in configs become objects, or one sentence."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv import build
+from jaxadv.errors import InputError
+
+PGD = {"method": "pgd", "norm": "l2", "radius": 20.0, "budget": "snr_db", "steps": 3}
+MODEL = {
+  "frontend": "waveform",
+  "network": "dense_wav",
+  "width": 0.125,
+  "bn_momentum": 0.9,
+  "options": {"kernel": 5, "pool": 2},
+}
+
+
+def test_transforms_are_built_in_order_with_their_names():
+  made = build.transforms(
+    {
+      "quiet": {"transform": "gain", "gain_db": -20.0},
+      "both": {
+        "transform": "chain",
+        "a": {"transform": "gain", "gain_db": -20.0},
+        "b": {"transform": "bit_depth", "bits": 4},
+      },
+    }
+  )
+  assert [transform.name for transform in made] == ["quiet", "both"]
+  x = np.linspace(-0.9, 0.9, 1600).astype(np.float32)
+  rng = np.random.default_rng(0)
+  np.testing.assert_allclose(made[0](x, rng), 0.1 * x, rtol=1e-5)
+  # quantised after the gain: 16 levels, of which a tenth of the range meets few
+  assert len(np.unique(made[1](x, rng))) <= 4
+
+
+def test_an_attack_through_a_transform_pays_for_every_draw():
+  plain = build.attack_plan("a", PGD, target=False)
+  noise = {"transform": "noise", "snr_db": 20.0}
+  plan = build.attack_plan("a", PGD | {"through": noise, "draws": 4}, target=False)
+  assert plain.through is None and plan.through is not None
+  assert plan.attack.forward_passes == 4 * plain.attack.forward_passes
+  assert plan.attack.backward_passes == 4 * plain.attack.backward_passes
+  x = np.sin(np.arange(3200, dtype=np.float32))
+  added = np.asarray(plan.through(jax.random.key(0), x)) - x
+  snr_db = 20 * np.log10(np.linalg.norm(x) / np.linalg.norm(added))
+  assert snr_db == pytest.approx(20, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"through": {"transform": "pitch_shift"}}, "a.through is 'pitch_shift'"),
+    ({"through": {"transform": "nose"}}, "through.transform is 'nose': choose from"),
+    ({"through": {"snr_db": 3.0}}, "give a group with the key transform"),
+    ({"through": {"transform": "noise", "db": 3}}, "through.db is no parameter"),
+    ({"draws": 0}, "attacks.a.draws is 0: give at least 1"),
+    ({"draws": 1.5}, "attacks.a.draws is 1.5"),
+  ],
+)
+def test_a_bad_transform_of_an_attack(changes, said):
+  with pytest.raises(InputError, match=said):
+    build.attack_plan("a", PGD | changes, target=False)
+
+
+def test_options_are_the_networks_own():
+  network = build.classifier(MODEL, 7).network
+  assert (network.kernel, network.pool, network.width) == (5, 2, 0.125)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"frontend": "log_mel_attack"}, "takes a waveform: choose from waveform"),
+    ({"network": "crnn", "options": {}}, "takes a spectrogram: choose from log_mel"),
+    ({"options": {"depth": 3}}, "model.options.depth is no option"),
+    ({"options": {"pool": 0}}, "model.options.pool is 0: give at least 1"),
+    ({"options": {"pool": "big"}}, "model.options.pool is 'big'"),
+  ],
+)
+def test_a_model_that_does_not_fit_together(changes, said):
+  with pytest.raises(InputError, match=said):
+    build.classifier(MODEL | changes, 7)
