@@ -9,21 +9,19 @@ split.
 """
 
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxadv import build, cli, cost, data, keys, workdir
 from jaxadv.errors import InputError
-from jaxadv.judge import judge
+from jaxadv.judge import probabilities
+from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.predictions import Prediction, read_predictions, write_predictions
 from jaxadv.report import card, list_skipped
 from jaxadv.report.tables import to_markdown, to_text
@@ -107,27 +105,22 @@ def predict(
   skipped: dict[str, str],
 ) -> Iterator[Prediction]:
   """Yields what the victim says of every clip that can be read."""
-  runtime, limit = settings["runtime"], settings["data"]["band_limit_hz"]
-  logits, classes = judge(victim.logits), victim.classes
-  with tqdm(total=len(dataset.clips), desc=f"{victim.name} {split}") as progress:
-    for chunks, clips in data.by_bucket(dataset.clips):
-      loaded = data.load(
-        clips,
-        band_limit_hz=limit,
-        threads=runtime["threads"],
-        processes=runtime["processes"],
-      )
-      some = data.usable(loaded, skipped, tqdm.write)
-      size = max(1, runtime["batch_chunks"] // chunks)
-      while batch := list(itertools.islice(some, size)):
-        xs = [x for _, x, _ in batch]
-        padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
-        probs = np.asarray(jax.nn.softmax(logits(victim.variables, padded)))
-        progress.update(len(batch))
-        for (clip, *_), one in zip(batch, probs, strict=False):
-          said, sure = int(one.argmax()), float(one.max())
-          names = (classes[clip.label], clip.verified, classes[said])
-          yield Prediction(victim.name, split, clip.index, clip.file, *names, sure)
+  runtime, classes = settings["runtime"], victim.classes
+  # a length after another: each is compiled as its first clip comes
+  ordered = [clip for _, some in data.by_bucket(dataset.clips) for clip in some]
+  loaded = data.load(
+    ordered,
+    band_limit_hz=settings["data"]["band_limit_hz"],
+    threads=runtime["threads"],
+    processes=runtime["processes"],
+  )
+  clips = ((clip, x) for clip, x, _ in data.usable(loaded, skipped, tqdm.write))
+  samples = runtime["batch_chunks"] * CHUNK_SAMPLES
+  judged = probabilities(victim.logits, victim.variables, clips, samples)
+  for clip, probs in tqdm(judged, f"{victim.name} {split}", len(ordered)):
+    said, sure = int(probs.argmax()), float(probs.max())
+    names = (classes[clip.label], clip.verified, classes[said])
+    yield Prediction(victim.name, split, clip.index, clip.file, *names, sure)
 
 
 def show(rows, victims, sets: Sets, folder: Path) -> None:

@@ -6,7 +6,6 @@ Judges the stored float32 WAVs of attacks, and their clean clips, with every vic
 Killed and started again, it goes on where it was.
 """
 
-import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxadv import cli, data, keys, record, results, workdir
+from jaxadv import cli, data, judge, keys, record, results, workdir
 from jaxadv.errors import InputError
-from jaxadv.judge import judge
+from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report import list_skipped
 from jaxadv.report.folder import Run
 from jaxadv.report.gather import gather_runs
@@ -210,19 +209,17 @@ def probabilities(
 ) -> Iterator[tuple[Path, np.ndarray]]:
   """Yields (path, probabilities [classes]) of every WAV that can be read."""
   clips = [data.Clip(n, str(path), path, -1, False) for n, path in enumerate(paths)]
-  logits = judge(victim.logits)
-  for chunks, some in data.by_bucket(clips):
-    loaded = data.load(some, threads=runtime["threads"], processes=runtime["processes"])
-    heard = data.usable(loaded, skipped, tqdm.write)
-    size = max(1, runtime["batch_chunks"] // chunks)
-    while batch := list(itertools.islice(heard, size)):
-      xs = [x for _, x, _ in batch]
-      # one shape for a bucket: its last batch is filled up with zeros
-      padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
-      said = logits(victim.variables, padded)[: len(xs)].astype(np.float64)
-      shifted = np.exp(said - said.max(1, keepdims=True))
-      probs = shifted / shifted.sum(1, keepdims=True)
-      yield from zip([clip.path for clip, *_ in batch], probs, strict=True)
+  ordered = [clip for _, some in data.by_bucket(clips) for clip in some]
+  loaded = data.load(
+    ordered, threads=runtime["threads"], processes=runtime["processes"]
+  )
+  usable = data.usable(loaded, skipped, tqdm.write)
+  yield from judge.probabilities(
+    victim.logits,
+    victim.variables,
+    ((clip.path, x) for clip, x, _ in usable),
+    runtime["batch_chunks"] * CHUNK_SAMPLES,
+  )
 
 
 if __name__ == "__main__":

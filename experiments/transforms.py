@@ -5,7 +5,6 @@ Every stored adversarial that succeeded, and its clean clip, goes through each t
 and back through its own model. Killed and started again, it goes on where it was.
 """
 
-import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from jaxadv import build, cli, data, keys, record, results, workdir
 from jaxadv.errors import InputError
-from jaxadv.judge import judge
+from jaxadv.judge import probabilities
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report import list_skipped
 from jaxadv.report.folder import Run
@@ -231,7 +230,7 @@ def heard(
   skipped: dict[str, str],
 ) -> Iterator[tuple[Example, str, np.ndarray]]:
   """Yields (example, transform, probabilities [classes]); failures go to `skipped`."""
-  runtime, logits = settings["runtime"], judge(victim.logits)
+  runtime = settings["runtime"]
   by_id = {one.clip_id: one for one in examples}
   transformed = transform_all(
     ((one.clip_id, one.wav) for one in examples),
@@ -240,31 +239,18 @@ def heard(
     threads=runtime["threads"],
     processes=runtime["processes"],
   )
-  waiting: dict[int, list[tuple[Example, str, np.ndarray]]] = {}
 
-  def judged(chunks):
-    """One shape for a length: what is missing is filled up with zeros."""
-    some = waiting.pop(chunks)
-    xs = [x for *_, x in some]
-    size = max(1, runtime["batch_chunks"] // chunks)
-    padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
-    said = logits(victim.variables, padded)[: len(xs)].astype(np.float64)
-    powers = np.exp(said - said.max(1, keepdims=True))
-    for (one, name, _), probs in zip(
-      some, powers / powers.sum(1, keepdims=True), strict=True
-    ):
-      yield one, name, probs
+  def usable():
+    for clip_id, name, x, reason in transformed:
+      if x is None:
+        skipped[f"{clip_id} {name}"] = reason
+      else:
+        yield (by_id[str(clip_id)], name), data.pad_to_chunks(x)
 
-  for clip_id, name, x, reason in transformed:
-    if x is None:
-      skipped[f"{clip_id} {name}"] = reason
-      continue
-    padded = data.pad_to_chunks(x)
-    chunks = len(padded) // CHUNK_SAMPLES
-    waiting.setdefault(chunks, []).append((by_id[str(clip_id)], name, padded))
-    if len(waiting[chunks]) >= max(1, runtime["batch_chunks"] // chunks):
-      yield from judged(chunks)
-  yield from itertools.chain.from_iterable(judged(chunks) for chunks in list(waiting))
+  samples = runtime["batch_chunks"] * CHUNK_SAMPLES
+  judged = probabilities(victim.logits, victim.variables, usable(), samples)
+  for (one, name), probs in judged:
+    yield one, name, probs
 
 
 if __name__ == "__main__":

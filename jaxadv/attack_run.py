@@ -42,6 +42,7 @@ class Usage:
     self.lane_steps += look.lane_steps
     self.stepping_s += look.seconds
     self.waiting_s += look.waited
+    self.compiling_s += look.compiling
 
 
 def run_attack(

@@ -16,9 +16,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxadv.core import Example, Trial
 from jaxadv.drive import Driver, Lane, Watch
+from jaxadv.lanes import Clock, fetch, lanes_for, pack, refills, stack
 
 Array = jax.Array
 _QUIET_S = 5.0  # the host hears of a run that long, at the least
+# passes that idle lanes may waste, for each lane, before fewer are compiled: about what
+# compiling costs, so that the tail of a queue costs at most twice its best
+_WASTED_PASSES = 128
 
 
 class Outcome(NamedTuple):
@@ -38,6 +42,7 @@ class Look(NamedTuple):
   lane_steps: int  # computed, on all lanes
   seconds: float  # of stepping
   waited: float  # seconds, for examples
+  compiling: float = 0.0  # seconds, of programs of fewer lanes
 
 
 class Compiled(NamedTuple):
@@ -49,6 +54,8 @@ class Compiled(NamedTuple):
   shape: tuple[int, int]  # devices, lanes
   slots: int  # lanes of a device that one refill can fill
   chunk: int  # steps between looks at the host
+  passes: int  # forward and backward, of a step
+  resize: Callable[[int], "Compiled"]  # the same with another number of lanes
   seconds: float
 
 
@@ -109,7 +116,7 @@ def compile_lanes(
     axes = (None, None) + (0,) * mapped
     return jax.pmap(function, in_axes=axes, devices=devices, donate_argnums=donate)
 
-  examples = _stack([example] * (lanes * len(devices)), (len(devices), lanes))
+  examples = stack([example] * (lanes * len(devices)), (len(devices), lanes))
   slots = min(lanes, slots)
   at = np.zeros((len(devices), slots), np.int32)
   p_start, p_advance = pmap(start, 1), pmap(advance, 2, (2,))
@@ -119,63 +126,18 @@ def compile_lanes(
       p_start.lower(params, key, examples).compile(),
       p_advance.lower(params, key, lane, examples).compile(),
       pmap(refill, 4, (2, 3))
-      .lower(params, key, lane, examples, at, _stack([example] * at.size, at.shape))
+      .lower(params, key, lane, examples, at, stack([example] * at.size, at.shape))
       .compile(),
     )
-  shape = (len(devices), lanes)
-  return Compiled(*programs, shape, slots, chunk, time.perf_counter() - began)
 
+  def resize(lanes):
+    options = {"chunk": chunk, "devices": devices, "precision": precision}
+    return compile_lanes(driver, params, key, example, lanes=lanes, **options)
 
-def _stack(examples, shape):
-  def one(*leaves):
-    return np.stack(leaves).reshape(shape + np.shape(leaves[0]))
-
-  return jax.tree.map(one, *examples)
-
-
-def _fetch(lane: Lane, done: np.ndarray) -> Iterator[tuple[int, int, Any]]:
-  """(device, lane, (steps, best, watch) in numpy) of the lanes that are done.
-
-  Only these leave their device.
-  """
-  kept = (lane.step, lane.best, lane.watch)
-  on_device = jax.tree.map(_shards, kept, is_leaf=lambda leaf: isinstance(leaf, Array))
-  picked = [
-    jax.tree.map(
-      lambda shards, d=d, at=at: shards[d][0, at],
-      on_device,
-      is_leaf=lambda leaf: isinstance(leaf, dict),
-    )
-    for d, at in zip(*np.nonzero(done), strict=True)
-  ]
-  for (d, at), one in zip(
-    zip(*np.nonzero(done), strict=True), jax.device_get(picked), strict=True
-  ):
-    yield int(d), int(at), one
-
-
-def _shards(leaf: Array) -> dict[int, Array]:
-  """A pmapped array's parts: its place on the first axis -> [1, lanes, ...]."""
-  return {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
-
-
-class _Clock:
-  """How long the device stepped, though the host works on other things meanwhile."""
-
-  def __init__(self):
-    self.typical = float("inf")
-
-  def took(self, dispatched: float, resumed: float) -> float:
-    """Seconds of a step that was dispatched then, whose result is here now.
-
-    Where the host came to wait for it only later (`resumed`), the device may have been
-    done long since: no more than the last step counts for which it waited throughout.
-    """
-    now = time.perf_counter()
-    if resumed > dispatched:
-      return min(now - dispatched, max(now - resumed, self.typical))
-    self.typical = now - dispatched
-    return self.typical
+  attack, shape = driver.attack, (len(devices), lanes)
+  passes = attack.forward_passes + attack.backward_passes
+  seconds = time.perf_counter() - began
+  return Compiled(*programs, shape, slots, chunk, passes, resize, seconds)
 
 
 def run(
@@ -188,7 +150,7 @@ def run(
   yielded has been fetched, its lanes are refilled and the next step is on its way, so
   the device works while the caller does.
   """
-  shape, queue, clock = compiled.shape, iter(examples), _Clock()
+  shape, queue, clock = compiled.shape, iter(examples), Clock()
   waited = 0.0
 
   def draw(count):
@@ -202,9 +164,9 @@ def run(
   if not drawn:
     return
   idle = drawn[0]._replace(id=np.int32(-1))
-  held = _stack(drawn + [idle] * (shape[0] * shape[1] - len(drawn)), shape)
+  held = stack(drawn + [idle] * (shape[0] * shape[1] - len(drawn)), shape)
   ids = held.id.copy()
-  spent, seconds, looks = np.zeros(shape), 0.0, 0
+  spent, seconds, steps, wasted, compiling = np.zeros(shape), 0.0, 0, 0, 0.0
   lane = compiled.start(params, key, held)
   # placed once: host arrays would be copied again at every step until the first refill
   held = jax.device_put(held, lane.done.sharding)
@@ -213,43 +175,33 @@ def run(
   while True:
     done = np.asarray(jax.device_get(lane.done)) & (ids >= 0)
     took = clock.took(dispatched, resumed)
-    spent[ids >= 0] += took / (ids >= 0).sum()
-    seconds, looks = seconds + took, looks + 1
+    live = ids >= 0
+    spent[live] += took / live.sum()
+    seconds, steps = seconds + took, steps + compiled.chunk * ids.size
+    wasted += compiled.chunk * compiled.passes * int((~live).sum())
     outcomes = tuple(
-      Outcome(int(ids[d, at]), int(steps), best, watch, float(spent[d, at]))
-      for d, at, (steps, best, watch) in _fetch(lane, done)
+      Outcome(int(ids[d, at]), int(taken), best, watch, float(spent[d, at]))
+      for d, at, (taken, best, watch) in fetch(lane, done)
     )
     spent[done] = 0.0
-    for at, incoming in _refills(done, draw(done.sum()), idle, compiled.slots):
+    for at, incoming in refills(done, draw(done.sum()), idle, compiled.slots):
       lane, held = compiled.refill(params, key, lane, held, at, incoming)
-      for d, slot in zip(*np.nonzero(at < shape[1]), strict=True):
+      for d, slot in zip(*np.nonzero(at < ids.shape[1]), strict=True):
         ids[d, at[d, slot]] = incoming.id[d, slot]
     going = (ids >= 0).any()
+    fewer = lanes_for(ids)
+    if going and fewer < ids.shape[1] and wasted > _WASTED_PASSES * ids.size:
+      compiled = compiled.resize(fewer)
+      lane, held, ids, spent = pack((lane, held), ids, spent, fewer)
+      wasted, compiling = 0, compiled.seconds
     dispatched = time.perf_counter()
     if going:
       lane = compiled.advance(params, key, lane, held)
     if outcomes or seconds > _QUIET_S:
-      yield Look(outcomes, looks * compiled.chunk * ids.size, seconds, waited)
-      seconds, looks, waited = 0.0, 0, 0.0
+      yield Look(outcomes, steps, seconds, waited, compiling)
+      seconds, steps, waited, compiling = 0.0, 0, 0.0, 0.0
       resumed = time.perf_counter()
     else:
       resumed = dispatched
     if not going:
       return
-
-
-def _refills(done, drawn, idle, slots):
-  """Yields (at [devices, slots], examples [devices, slots, ...]) until every lane that
-  is done has an example of those drawn, or an idle one; `at` past the last lane: none.
-  """
-  devices, lanes = done.shape
-  free = [list(np.flatnonzero(row)) for row in done]
-  queue = iter(drawn)
-  while any(free):
-    at = np.full((devices, slots), lanes, np.int32)
-    incoming = [idle] * at.size
-    for d, row in enumerate(free):
-      for slot in range(min(slots, len(row))):
-        at[d, slot] = row.pop(0)
-        incoming[d * slots + slot] = next(queue, idle)
-    yield at, _stack(incoming, at.shape)

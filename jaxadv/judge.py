@@ -1,10 +1,12 @@
 """What a victim says of stored examples: in float32 at the highest matmul precision."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+Tag = TypeVar("Tag")
 
 
 def judge(logits_fn: Callable) -> Callable[[Any, np.ndarray], np.ndarray]:
@@ -20,3 +22,36 @@ def judge(logits_fn: Callable) -> Callable[[Any, np.ndarray], np.ndarray]:
       return jax.vmap(logits_fn, (None, 0))(params, x)
 
   return lambda params, x: np.asarray(logits(params, x))
+
+
+def probabilities(
+  logits_fn: Callable,
+  params: Any,
+  tagged: Iterable[tuple[Tag, np.ndarray]],
+  samples: int,
+) -> Iterator[tuple[Tag, np.ndarray]]:
+  """Yields (tag, probabilities float64 [classes]) of every waveform, as judged.
+
+  tagged: (anything, x [n]) of any lengths, read as they are needed. About `samples`
+  samples are judged at once, always as many clips of a length, so that each length is
+  compiled once; clips of one length keep their order.
+  """
+  logits = judge(logits_fn)
+  waiting: dict[int, list[tuple[Tag, np.ndarray]]] = {}
+
+  def judged(some: list[tuple[Tag, np.ndarray]]) -> Iterator[tuple[Tag, np.ndarray]]:
+    xs = [x for _, x in some]
+    size = max(1, samples // len(xs[0]))
+    padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
+    said = logits(params, padded)[: len(xs)].astype(np.float64)
+    powers = np.exp(said - said.max(1, keepdims=True))
+    tags = [tag for tag, _ in some]
+    return zip(tags, powers / powers.sum(1, keepdims=True), strict=True)
+
+  for tag, x in tagged:
+    some = waiting.setdefault(len(x), [])
+    some.append((tag, x))
+    if len(some) >= max(1, samples // len(x)):
+      yield from judged(waiting.pop(len(x)))
+  for some in waiting.values():
+    yield from judged(some)

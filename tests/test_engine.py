@@ -200,3 +200,22 @@ def test_replicate_places_one_whole_copy_on_each_device():
 
 def test_one_step_a_look_on_cpu():
   assert engine.default_chunk(jax.devices()) == 1
+
+
+def test_the_tail_of_a_queue_runs_on_fewer_lanes(monkeypatch):
+  monkeypatch.setattr(engine, "_WASTED_PASSES", 2)
+  looks = list(engine.run(*compiled(2, 8, 1), iter(EXAMPLES)))
+  outcomes = [outcome for look in looks for outcome in look.outcomes]
+  expected = oracle()
+  assert sorted(outcome.id for outcome in outcomes) == list(range(COUNT))
+  for outcome in outcomes:
+    at = outcome.id
+    assert outcome.steps == expected.step[at]
+    np.testing.assert_allclose(outcome.best.delta, expected.best.delta[at], atol=1e-5)
+  lanes = [look.lane_steps for look in looks if look.outcomes]
+  useful = int(expected.step.sum())
+  # 16 lanes throughout would be a multiple of that many a step
+  assert useful <= sum(lanes) < 16 * max(expected.step)
+  assert sum(look.compiling for look in looks) > 0
+  seconds = sum(outcome.seconds for outcome in outcomes)
+  np.testing.assert_allclose(seconds, sum(look.seconds for look in looks), rtol=1e-6)

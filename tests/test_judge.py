@@ -3,8 +3,9 @@
 import jax
 import numpy as np
 import pytest
+import scipy.special
 
-from jaxadv.judge import judge
+from jaxadv.judge import judge, probabilities
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(300, 7)).astype(np.float32)
@@ -62,3 +63,33 @@ def test_examples_are_judged_one_by_one():
   logits = judge(lambda params, x: (x / x.sum()) @ params)(WEIGHTS, X)
   alone = judge(lambda params, x: (x / x.sum()) @ params)(WEIGHTS, X[2:3])
   np.testing.assert_allclose(logits[2:3], alone, rtol=1e-5)
+
+
+def test_waveforms_of_any_length_are_judged_in_one_shape_for_each():
+  shapes = []
+
+  def logits(params, x):
+    shapes.append(x.shape)  # once for each that is traced
+    return jax.numpy.stack([x.sum(), x.max(), 0.0])
+
+  lengths = [3, 5, 3, 3, 5, 3, 3]
+  xs = [RNG.normal(size=n).astype(np.float32) for n in lengths]
+  found = dict(probabilities(logits, None, enumerate(xs), 6))
+  assert sorted(shapes) == [(3,), (5,)]
+  assert sorted(found) == list(range(7))
+  for n, x in enumerate(xs):
+    expected = scipy.special.softmax([x.sum(), x.max(), 0.0])
+    np.testing.assert_allclose(found[n], expected, rtol=1e-5)
+
+
+def test_waveforms_are_read_as_they_are_needed():
+  drawn = []
+
+  def tagged():
+    for n in range(6):
+      drawn.append(n)
+      yield n, np.full(4, n, np.float32)
+
+  told = probabilities(lambda params, x: x[:2], None, tagged(), 8)
+  assert next(told)[0] == 0 and drawn == [0, 1]
+  assert [tag for tag, _ in told] == [1, 2, 3, 4, 5]

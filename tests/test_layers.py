@@ -34,7 +34,8 @@ ALLOWED = {
   "slopes": {"probe"},
   "guards": CORE | {"errors", "inputs", "probe", "slopes"},
   "drive": CORE | {"inputs"},
-  "engine": CORE | {"drive"},
+  "lanes": {"drive"},
+  "engine": CORE | {"drive", "lanes"},
   "universal": CORE | {"problem"},
   "segments": {"data"},
   "training": {"models", "segments"},
@@ -57,7 +58,7 @@ ALLOWED = {
 }
 DEVICE_STAGE = {
   *("norms", "losses", "core", "attacks", "problem", "drive", "engine", "judge"),
-  *("universal", "norm_lifts", "planted", "hyperplane"),
+  *("universal", "norm_lifts", "planted", "hyperplane", "lanes"),
   *("inputs", "probe", "slopes", "guards", "ensemble"),
   *("models", "errors", "__init__"),
 }
