@@ -56,6 +56,7 @@ def get_config() -> ConfigDict:
         "lane_chunks": 256,
         "chunk": 0,
         "guards": True,  # look at the victim first (jaxadv/guards.py)
+        "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"
         "only": "",
       },
     }

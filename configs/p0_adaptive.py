@@ -63,6 +63,7 @@ def get_config() -> ConfigDict:
         "lane_chunks": 16,
         "chunk": 0,
         "guards": True,
+        "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"
         "only": "",
       },
     }

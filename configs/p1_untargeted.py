@@ -74,6 +74,7 @@ def get_config(setting: str = "quick") -> ConfigDict:
         "lane_chunks": 16,
         "chunk": 0,
         "guards": True,
+        "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"
         "only": "",
       },
     }

@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
         "lane_chunks": 16,
         "chunk": 0,  # steps between looks at the host; 0: what suits the device
         "guards": True,  # look at the victim first (jaxadv/guards.py)
+        "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"
         "only": "",  # "": all attacks; or "deepfool,fgsm"
       },
     }

@@ -20,6 +20,7 @@ from jaxadv import (
   attack_run,
   build,
   cli,
+  cluster,
   jobs,
   keys,
   preflight,
@@ -36,16 +37,17 @@ from jaxadv.victim import Victim, load_victim
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.ATTACK_KEYS)
+  share = cluster.join(settings["runtime"]["distributed"])
   plans = choose_plans(settings)
   victims = load_victims(settings["victim"])
   if len(victims) == 1:
     (path,) = victims
-    return attack_victim(victims[path], plans, settings)
+    return attack_victim(victims[path], plans, settings, share)
   base = Path(settings["workdir"])
   for number, (path, victim) in enumerate(victims.items(), 1):
     print(f"victim {number} of {len(victims)}: {victim.name}", flush=True)
     own = {"victim": path, "workdir": str(base / victim.name)}
-    attack_victim(victim, plans, settings | own)
+    attack_victim(victim, plans, settings | own, share)
   print(
     f"{len(victims)} victims attacked; tables over all of them: python "
     f"experiments/tabulate.py --config=configs/tabulate.py --config.runs={base}"
@@ -66,9 +68,15 @@ def load_victims(paths: str) -> dict[str, Victim]:
 
 
 def attack_victim(
-  victim: Victim, plans: Mapping[str, build.AttackPlan], settings: dict[str, Any]
+  victim: Victim,
+  plans: Mapping[str, build.AttackPlan],
+  settings: dict[str, Any],
+  share: tuple[int, int] = (0, 1),
 ) -> None:
-  """All attacks on one victim, into settings["workdir"], and its report."""
+  """All attacks on one victim, into settings["workdir"], and its report.
+
+  share: (index, count) of the processes of this run; the first one reports.
+  """
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
   buckets = jobs.choose_jobs(dataset, settings)
   # a path may come to hold other weights or clips: rows must not be mixed
@@ -76,7 +84,7 @@ def attack_victim(
     "victim_weights": victim.digest,
     "clips": jobs.jobs_digest(buckets),
   }
-  folder = workdir.claim(settings["workdir"], settings)
+  folder = workdir.claim(settings["workdir"], settings, share[0])
   logits, device = judge(victim.logits), jax.devices()[0].device_kind
   shared = {
     "model": victim.name,
@@ -85,7 +93,7 @@ def attack_victim(
     "versions": record.versions(),
     "device": f"{jax.device_count()} x {device}",
   }
-  if settings["runtime"]["guards"]:
+  if settings["runtime"]["guards"] and share[0] == 0:
     for sentence in preflight.inspect_run(plans, victim, buckets, settings, folder):
       print(sentence, flush=True)
   usages = {}
@@ -100,7 +108,11 @@ def attack_victim(
       common=shared | {"attack": name},
       clips=dataset.clips,
       done=[row for row in results.read(folder) if row["attack"] == name],
+      share=share,
     )
+  cluster.wait_for_all(f"rows of {victim.name}")
+  if share[0] > 0:
+    return
   write_run(folder, victim, shared, usages)
   if not results.read(folder):
     raise InputError(f"no clip could be attacked: see {folder}/skipped.csv for why")

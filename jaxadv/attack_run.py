@@ -56,11 +56,13 @@ def run_attack(
   common: Mapping[str, Any],
   done: Sequence[Mapping[str, Any]],
   clips: Sequence[data.Clip],
+  share: tuple[int, int] = (0, 1),
 ) -> Usage:
   """Attacks every job that has no row in `done`, and appends its row.
 
   logits: what judges (`judge.judge`). common: what the rows share. clips: of the whole
-  data set, for attacks that begin at a clip of the wanted class.
+  data set, for attacks that begin at a clip of the wanted class. share: (index, count)
+  of the processes of a run: each takes every count-th job.
   """
   devices, usage = jax.local_devices(), Usage()
   key = jax.random.key(settings["seed"])
@@ -69,13 +71,19 @@ def run_attack(
   starts = None
   if any(stage.attack.needs_start for stage in plan.stages):
     starts = load_starts(clips, victim.classes, buckets, settings)
+  process, count = share
+  buckets = [(chunks, jobs[process::count]) for chunks, jobs in buckets]
   total = sum(len(jobs) for _, jobs in buckets)
+  own = {job.id for _, jobs in buckets for job in jobs}
+  done = [row for row in done if row["id"] in own]
   with Progress(common["attack"], total, done) as progress:
     for chunks, jobs in buckets:
+      if not jobs:
+        continue
       # of all jobs, not of those left: a resumed run compiles the same program
       lanes = max(1, settings["runtime"]["lane_chunks"] // chunks)
       lanes = min(lanes, -(-len(jobs) // len(devices)))
-      recorder = Recorder(folder, victim, plan, logits, common, lanes)
+      recorder = Recorder(folder, victim, plan, logits, common, lanes, process)
       left = [job for job in jobs if job.id not in finished]
       for rows in attack_bucket(plan, placed, left, settings, recorder, usage, starts):
         progress.update(rows)
@@ -93,7 +101,7 @@ def attack_bucket(
 ) -> Iterator[list[dict[str, Any]]]:
   """Attacks jobs of one length; yields rows as they are stored. placed: variables and
   key, on all devices. Nothing is compiled where no clip can be used."""
-  skipped = workdir.read_skipped(recorder.folder)
+  skipped = workdir.read_skipped(recorder.folder, recorder.process)
   held: dict[int, tuple[Job, Example, int]] = {}
   by_id, devices = {job.id: job for job in jobs}, jax.local_devices()
   logits_fn = recorder.victim.logits
@@ -118,7 +126,7 @@ def attack_bucket(
 
   looks = ensemble.worst_case(plan.stages, run_stage, by_id)
   yield from record(looks, recorder, held, usage)
-  workdir.write_skipped(recorder.folder, skipped)
+  workdir.write_skipped(recorder.folder, skipped, recorder.process)
 
 
 def record(

@@ -77,8 +77,8 @@ def _compare(path, saved, expected):
   for at in saved | expected:
     if saved.get(at) != expected.get(at):
       raise InputError(
-        f"the checkpoint in {path} is of another architecture than the network that it is for: "
-        f"{at} has shape {saved.get(at)} and should have {expected.get(at)}; restore "
+        f"the checkpoint in {path} is of another architecture than its network: {at} "
+        f"has shape {saved.get(at)} and should have {expected.get(at)}; restore "
         "the two files of one training run"
       )
 

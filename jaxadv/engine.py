@@ -119,16 +119,14 @@ def compile_lanes(
   examples = stack([example] * (lanes * len(devices)), (len(devices), lanes))
   slots = min(lanes, slots)
   at = np.zeros((len(devices), slots), np.int32)
-  p_start, p_advance = pmap(start, 1), pmap(advance, 2, (2,))
-  lane = jax.eval_shape(p_start, params, key, examples)
   with jax.default_matmul_precision(precision):
-    programs = (
-      p_start.lower(params, key, examples).compile(),
-      p_advance.lower(params, key, lane, examples).compile(),
-      pmap(refill, 4, (2, 3))
-      .lower(params, key, lane, examples, at, stack([example] * at.size, at.shape))
-      .compile(),
-    )
+    started = pmap(start, 1).lower(params, key, examples).compile()
+    # real arrays: lowered by their shapes alone, pmap fails on several processes
+    lane = started(params, key, examples)
+    advanced = pmap(advance, 2, (2,)).lower(params, key, lane, examples).compile()
+    incoming = stack([example] * at.size, at.shape)
+    refilled = pmap(refill, 4, (2, 3))
+    refilled = refilled.lower(params, key, lane, examples, at, incoming).compile()
 
   def resize(lanes):
     options = {"chunk": chunk, "devices": devices, "precision": precision}
@@ -137,6 +135,7 @@ def compile_lanes(
   attack, shape = driver.attack, (len(devices), lanes)
   passes = attack.forward_passes + attack.backward_passes
   seconds = time.perf_counter() - began
+  programs = (started, advanced, refilled)
   return Compiled(*programs, shape, slots, chunk, passes, resize, seconds)
 
 

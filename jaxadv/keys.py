@@ -50,7 +50,14 @@ ATTACK_KEYS = {
   "targets": str,
   "precision": str,
   "attacks": dict,
-  "runtime": _RUNTIME | {"lane_chunks": int, "chunk": int, "only": str, "guards": bool},
+  "runtime": _RUNTIME
+  | {
+    "lane_chunks": int,
+    "chunk": int,
+    "only": str,
+    "guards": bool,
+    "distributed": str,
+  },
 }
 TRANSFER_KEYS = {
   "workdir": str,

@@ -120,10 +120,11 @@ class Recorder:
     logits: Callable[[Any, np.ndarray], np.ndarray],
     common: Mapping[str, Any],
     batch: int,
+    process: int = 0,
   ):
     self.folder, self.victim, self._logits = folder, victim, logits
     self._common, self.batch = common, batch
-    self._plan = plan
+    self._plan, self.process = plan, process
 
   def store(self, finished: list[Finished]) -> list[dict[str, Any]]:
     """Writes the WAVs, then the rows, of at most `batch` examples: the rows."""
@@ -137,7 +138,7 @@ class Recorder:
       self._row(one, paths, xs, logits[3 * n : 3 * n + 3])
       for n, (one, (paths, xs)) in enumerate(zip(finished, stored, strict=True))
     ]
-    results.append(self.folder, rows)
+    results.append(self.folder, rows, process=self.process)
     return rows
 
   def _store_wavs(self, one: Finished):

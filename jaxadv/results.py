@@ -118,21 +118,25 @@ _SCHEMAS = {"rows": _SCHEMA, "transfer": _TRANSFER, "transformed": _TRANSFORMED}
 TABLES: tuple[str, ...] = tuple(_SCHEMAS)
 
 
-def append(folder: Path, rows: Iterable[Mapping], table: str = "rows") -> None:
-  """Writes rows as one new part, atomically. OSError where the disk is full."""
+def append(
+  folder: Path, rows: Iterable[Mapping], table: str = "rows", process: int = 0
+) -> None:
+  """Writes rows as one new part, atomically. OSError where the disk is full.
+
+  process: of several that write to one folder; each numbers its own parts.
+  """
   rows, schema = list(rows), _SCHEMAS[table]
   if not rows:
     return
   for row in rows:
     if set(row) != set(schema.names):
       raise ValueError(f"row fields differ: {set(row) ^ set(schema.names)}")
-  directory = Path(folder) / table
-  number = 1 + max(
-    (int(p.stem[5:]) for p in directory.glob("part-*.parquet")), default=0
-  )
+  directory, suffix = Path(folder) / table, f"-{process}" if process else ""
+  own = directory.glob(f"part-[0-9][0-9][0-9][0-9][0-9][0-9]{suffix}.parquet")
+  number = 1 + max((int(p.stem[5:11]) for p in own), default=0)
   buffer = io.BytesIO()
   pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
-  write_bytes(directory / f"part-{number:06d}.parquet", buffer.getvalue())
+  write_bytes(directory / f"part-{number:06d}{suffix}.parquet", buffer.getvalue())
 
 
 def parts(folder: Path, table: str = "rows") -> list[Path]:

@@ -30,8 +30,10 @@ def _text(config):
   return json.dumps(_decisive(config), sort_keys=True)
 
 
-def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
+def claim(folder: str | Path, config: Mapping[str, Any], process: int = 0) -> Path:
   """Makes the folder, or takes up the run in it; locked until the process ends.
+
+  process: of several that share the folder; each has a lock of its own.
 
   InputError where it can't be written, holds something else, holds a run of another
   config (the keys that differ are named), or is in use.
@@ -39,7 +41,7 @@ def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
   folder = Path(folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    lock = os.open(folder / _lock(process), os.O_CREAT | os.O_RDWR, 0o644)
   except OSError as error:
     raise InputError(
       f"workdir {str(folder)!r} can't be written ({error.strerror}): give another one "
@@ -56,19 +58,23 @@ def claim(folder: str | Path, config: Mapping[str, Any]) -> Path:
   except OSError:
     pass  # a file system without locks, as on some clusters
   try:
-    _take_up(folder, config)
+    _take_up(folder, config, process)
   except BaseException:
     os.close(lock)
     raise
   return folder
 
 
-def _take_up(folder, config):
-  others = {p.name for p in folder.iterdir()} - {".lock"}
+def _lock(process):
+  return f".lock-{process}" if process else ".lock"
+
+
+def _take_up(folder, config, process):
+  others = {p.name for p in folder.iterdir() if not p.name.startswith(".lock")}
   if (folder / _CONFIG).exists():
     _compare(folder, config)
   elif any(not name.endswith(".tmp") for name in others):
-    (folder / ".lock").unlink()
+    (folder / _lock(process)).unlink()
     raise InputError(
       f"workdir {str(folder)!r} is not empty and holds no run of jaxadv "
       f"({sorted(others)[0]!r} is in it): give another one with --config.workdir=DIR"
@@ -109,7 +115,8 @@ def _flatten(tree, prefix=""):
 def write_bytes(path: Path, content: bytes) -> None:
   """Whole or not at all: under a temporary name, flushed to the disk, renamed."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + ".tmp")
+  # processes that share a folder may write the same file
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
   try:
     with open(temporary, "wb") as file:
       file.write(content)
@@ -126,19 +133,24 @@ def write_text(path: Path, content: str) -> None:
   write_bytes(path, content.encode())
 
 
-def write_skipped(folder: Path, reasons: Mapping[str, str]) -> None:
+def _skipped(process):
+  return f"skipped-{process}.csv" if process else "skipped.csv"
+
+
+def write_skipped(folder: Path, reasons: Mapping[str, str], process: int = 0) -> None:
   """skipped.csv: file, reason; no file where nothing was skipped."""
+  path = folder / _skipped(process)
   if not reasons:
-    (folder / "skipped.csv").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
   else:
     table = io.StringIO()
     csv.writer(table).writerows([("file", "reason"), *sorted(reasons.items())])
-    write_text(folder / "skipped.csv", table.getvalue())
+    write_text(path, table.getvalue())
 
 
-def read_skipped(folder: Path) -> dict[str, str]:
-  """file -> reason."""
-  path = folder / "skipped.csv"
+def read_skipped(folder: Path, process: int = 0) -> dict[str, str]:
+  """file -> reason, of what this process skipped."""
+  path = folder / _skipped(process)
   if not path.exists():
     return {}
   with path.open(newline="", encoding="utf-8") as file:

@@ -48,6 +48,7 @@ ALLOWED = {
   "ensemble": STAGES,
   "keys": {"errors"},
   "build": STAGES | {"ensemble", "keys", "transforms"},
+  "cluster": {"errors"},
   "checkpoint": {"errors", "workdir"},
   "victim": STAGES | {"build", "checkpoint", "keys", "workdir"},
   "record": STAGES | {"build", "ensemble", "results", "victim", "workdir"},

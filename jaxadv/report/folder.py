@@ -47,7 +47,7 @@ def read_run(workdir: str | Path) -> Run:
       "attacked at least one clip."
     )
   config, facts = _json(workdir / "config.json"), _json(workdir / "run.json")
-  guards, skipped = _json(workdir / "guards.json"), _skipped(workdir / "skipped.csv")
+  guards, skipped = _json(workdir / "guards.json"), _skipped(workdir)
   return Run(workdir, rows, config, facts, skipped, guards)
 
 
@@ -63,11 +63,12 @@ def _json(path: Path) -> dict:
   return values
 
 
-def _skipped(path: Path) -> list[dict]:
-  if not path.is_file():
-    return []
-  with open(path, newline="", encoding="utf-8") as file:
-    read = list(csv.DictReader(file))
+def _skipped(workdir: Path) -> list[dict]:
+  """Of all processes that wrote to the folder."""
+  read = []
+  for path in sorted(workdir.glob("skipped*.csv")):
+    with open(path, newline="", encoding="utf-8") as file:
+      read += csv.DictReader(file)
   return [
     {"file": row.get("file") or "", "reason": row.get("reason") or ""} for row in read
   ]

@@ -44,6 +44,7 @@ def get_config() -> ConfigDict:
         "lane_chunks": 1,
         "chunk": 0,
         "guards": True,
+        "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"
         "only": "deepfool,pgd",
       },
     }
