@@ -62,7 +62,11 @@ def aac(bitrate_kbit: int = 64) -> Transform:
 
 
 def opus(bitrate_kbit: int = 48) -> Transform:
-  """Opus about this bit rate: libopus at 48 kHz, and back to 32 kHz (soxr VHQ)."""
+  """Opus about this bit rate: libopus at 48 kHz, and back to 32 kHz (soxr VHQ).
+
+  Below about 64 kbit/s (SILK) what comes back is 0.25 samples early, and low
+  frequencies more: the codec's high-pass.
+  """
   _require_between(bitrate_kbit, 6, 256)
   return _through_ffmpeg("opus", OPUS, bitrate_kbit)
 

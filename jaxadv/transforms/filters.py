@@ -72,7 +72,8 @@ def _kaiser_best() -> tuple[np.ndarray, int, float]:
 
   return sinc_window(
     num_zeros=ZEROS,
-    precision=9,
+    # 9 in resampy 0.2: the same at the papers' rates, 0.2% off in level at 11025 Hz
+    precision=13,
     window=partial(np.kaiser, beta=14.769656459379492),
     rolloff=0.9475937167399596,
   )

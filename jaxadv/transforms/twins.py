@@ -4,8 +4,9 @@ A twin takes its parameters from the transform itself, so there is one set of th
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -16,7 +17,8 @@ from jaxadv.transforms.transform import Transform, apply_links, no_draws
 Array = jax.Array
 
 
-class Twin(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Twin:
   """A transform in JAX, for any length, under jit, vmap and grad.
 
   draw: key, samples -> draws of the same form and distribution as the transform's.
