@@ -77,6 +77,8 @@ def _options(make: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
     check_value(key, value, type(known[name]))
     if not value >= 1:
       raise InputError(f"{key} is {value!r}: give at least 1")
+    if name == "kernel" and not value % 2:
+      raise InputError(f"{key} is {value!r}: give an odd number")
   return dict(options)
 
 

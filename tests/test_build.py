@@ -77,6 +77,7 @@ def test_options_are_the_networks_own():
     ({"network": "crnn", "options": {}}, "takes a spectrogram: choose from log_mel"),
     ({"options": {"depth": 3}}, "model.options.depth is no option"),
     ({"options": {"pool": 0}}, "model.options.pool is 0: give at least 1"),
+    ({"options": {"kernel": 4}}, "model.options.kernel is 4: give an odd number"),
     ({"options": {"pool": "big"}}, "model.options.pool is 'big'"),
   ],
 )

@@ -24,6 +24,8 @@ _VECTOR = 16
 
 def conv(x: Array, kernel: Array) -> Array:
   """Stride-1 'SAME' convolution, odd kernel. [B,H,W,I], [h,w,I,O] -> [B,H,W,O]."""
+  if not all(size % 2 for size in kernel.shape[:2]):
+    raise ValueError(f"a kernel of {kernel.shape[:2]}: give odd sizes")
   # taps that would only ever meet the zeros around x (3 of 9 are left where W is 1)
   for axis, size in ((0, x.shape[1]), (1, x.shape[2])):
     unused = max(0, kernel.shape[axis] // 2 - (size - 1))
@@ -131,6 +133,24 @@ def _max_pool_backward(window, residual, grad):
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+@jax.custom_vjp
+def weigh(x: Array, gate: Array) -> Array:
+  """Every channel times its gate. [B,H,W,C], [B,C] -> [B,H,W,C].
+
+  The gate's gradient is a contraction: as a product and a sum over positions, XLA on
+  CPU takes 5 to 10 times as long.
+  """
+  return x * gate[:, None, None]
+
+
+def _weigh_backward(residual, grad):
+  x, gate = residual
+  return weigh(grad, gate), jnp.einsum("bhwc,bhwc->bc", grad, x)
+
+
+weigh.defvjp(lambda x, gate: (weigh(x, gate), (x, gate)), _weigh_backward)
 
 
 class Conv(nn.Module):

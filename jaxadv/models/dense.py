@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxadv.models.blocks import Conv, max_pool
+from jaxadv.models.blocks import Conv, max_pool, weigh
 from jaxadv.models.frontends import kapre_mel
 
 Array = jax.Array
@@ -42,7 +42,7 @@ class _Body(nn.Module):
       growth = max(1, round(channels * self.width))
       new = Conv(growth, (1, 1))(nn.relu(self._norm(x, train)))
       new = Conv(growth, self.kernel)(nn.relu(self._norm(new, train)))
-      x = jnp.concatenate([_excite(new), x], axis=-1)
+      x = jnp.concatenate([excite(new), x], axis=-1)
       x = max_pool(x, self.pool, same=True)
     # a head is dense at each position, then a mean: the same as dense on the mean
     x = nn.relu(self._norm(x, train)).mean((1, 2))
@@ -54,16 +54,14 @@ def _dense(features: int) -> nn.Dense:
   return nn.Dense(features, kernel_init=nn.initializers.glorot_uniform())
 
 
-def _excite(x: Array) -> Array:
+def excite(x: Array) -> Array:
   """Channels weighed by a gate of their means; called inside a compact module.
 
   Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018, section 3 (ratio 2).
   """
   channels = x.shape[-1]
-  # one axis of positions: XLA on CPU sums a gradient over two ten times as slowly
-  flat = x.reshape(len(x), -1, channels)
-  gate = nn.relu(_dense(max(1, channels // 2))(flat.mean(1)))
-  return (flat * nn.sigmoid(_dense(channels)(gate))[:, None]).reshape(x.shape)
+  gate = nn.relu(_dense(max(1, channels // 2))(x.mean((1, 2))))
+  return weigh(x, nn.sigmoid(_dense(channels)(gate)))
 
 
 class DenseSpectral(nn.Module):

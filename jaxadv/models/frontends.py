@@ -119,7 +119,9 @@ def waveform_peak(x: Array) -> Array:
 
   Jeong and Lim, DCASE 2018, their code; P0 and P1 attacked without it.
   """
-  return (x / jnp.maximum(jnp.abs(x).max(), 1e-20))[None]
+  peak = jnp.abs(x).max()
+  # the gradient has the peak's square in it, which must not underflow
+  return (x / jnp.where(peak > 1e-18, peak, 1.0))[None]
 
 
 # [samples] -> [batch, frames, bands], or [1, samples] for those that give waveforms

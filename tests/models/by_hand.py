@@ -1,4 +1,4 @@
-"""The models again, in float64 numpy, scipy and librosa; no code of ours."""
+"""Layers and frontends again, in float64 numpy, scipy, librosa; no code of ours."""
 
 import librosa
 import numpy as np
@@ -28,32 +28,6 @@ def pool(x: np.ndarray) -> np.ndarray:
   b, h, w, c = x.shape
   squares = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
   return squares.max((2, 4))
-
-
-def vgg13(variables, x: np.ndarray) -> np.ndarray:
-  """Conv, ReLU, batch norm (epsilon 1e-3), twice; pool; five times; mean; dense.
-
-  [B, frames, bands] -> logits [B, classes].
-  """
-  x = np.float64(x)[..., None]
-  params, stats = variables["params"], variables["batch_stats"]
-  for n in range(10):
-    layer = {name: np.float64(v) for name, v in params[f"Conv_{n}"].items()}
-    x = np.maximum(convolve(x, layer["kernel"]) + layer["bias"], 0)
-    norm = {name: np.float64(v) for name, v in params[f"BatchNorm_{n}"].items()}
-    seen = {name: np.float64(v) for name, v in stats[f"BatchNorm_{n}"].items()}
-    x = (x - seen["mean"]) / np.sqrt(seen["var"] + 1e-3)
-    x = x * norm["scale"] + norm["bias"]
-    if n % 2:
-      x = pool(x)
-  dense = params["Dense_0"]
-  return x.mean((1, 2)) @ np.float64(dense["kernel"]) + np.float64(dense["bias"])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-  """[..., K] -> [..., K]."""
-  powers = np.exp(logits - logits.max(-1, keepdims=True))
-  return powers / powers.sum(-1, keepdims=True)
 
 
 def mel_filters() -> np.ndarray:
@@ -87,3 +61,18 @@ def log_mel_train(x: np.ndarray) -> np.ndarray:
   )
   db = librosa.power_to_db(mel, ref=np.max, amin=1e-10, top_db=None)
   return db.T[:-1].reshape(-1, 128, 64)
+
+
+def kapre_mel(x: np.ndarray) -> np.ndarray:
+  """SPEC A2, as librosa has it. [q * 65536] -> [1, q * 512, 64]."""
+  mel = librosa.feature.melspectrogram(
+    y=np.pad(np.float64(x), 448),
+    sr=32000,
+    n_fft=1024,
+    hop_length=128,
+    n_mels=64,
+    center=False,
+    power=2.0,
+    dtype=np.float64,
+  )
+  return librosa.power_to_db(np.sqrt(mel), ref=np.max, amin=1e-10, top_db=80).T[None]

@@ -1,5 +1,7 @@
 """Convolution and pooling against lax and scipy: values and both gradients."""
 
+import math
+
 import by_hand
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,19 @@ from jax import lax
 from jaxadv.models.blocks import Conv, conv, max_pool
 
 # batch, height, width, channels in and out, kernel
-SHAPES = [(2, 5, 7, 3, 4, (3, 3)), (1, 1, 2, 2, 3, (3, 3)), (2, 6, 4, 1, 2, (5, 1))]
+SHAPES = [
+  (2, 5, 7, 3, 4, (3, 3)),  # neighbours folded into channels
+  (2, 5, 7, 9, 10, (3, 3)),  # not folded
+  (1, 1, 2, 2, 3, (3, 3)),  # rows of zeros only above and below
+  (2, 5, 1, 2, 3, (3, 3)),
+  (2, 1, 1, 3, 2, (7, 5)),
+  (2, 6, 4, 1, 2, (5, 1)),
+  (2, 1, 53, 1, 2, (1, 3)),
+  (2, 1, 40, 2, 2, (1, 9)),
+  (2, 1, 40, 5, 6, (1, 7)),  # longer than three folds reach
+  (2, 3, 4, 3, 2, (1, 1)),
+  (2, 3, 4, 33, 16, (1, 1)),  # a matrix product
+]
 
 
 def lax_conv(x, kernel):
@@ -47,6 +61,21 @@ def test_convolution_and_its_gradients(b, h, w, i, o, size):
     (grad_x, grad_kernel), jax.vjp(lax_conv, x, kernel)[1](g), strict=True
   ):
     close(found, expected)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (3, 4)])
+def test_even_kernels_are_refused(size):
+  with pytest.raises(ValueError, match="odd"):
+    conv(jnp.zeros((1, 8, 8, 1)), jnp.zeros((*size, 1, 1)))
+
+
+def test_keras_initialisers():
+  # Glorot: uniform within sqrt(6 / (fan in + fan out))
+  params = Conv(24).init(jax.random.key(1), jnp.zeros((1, 3, 3, 8)))["params"]
+  bound = math.sqrt(6 / (9 * (8 + 24)))
+  assert not params["bias"].any()
+  assert 0.98 * bound < abs(params["kernel"]).max() <= bound
+  assert np.std(params["kernel"]) == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
 def test_the_layer_adds_its_bias():
@@ -100,3 +129,6 @@ def test_ties_share_the_gradient():
   (grad,) = jax.vjp(max_pool, jnp.zeros((1, 3, 4, 1)))[1](jnp.ones((1, 1, 2, 1)))
   # the odd row gets nothing
   close(grad[0, :, :, 0], [[0.25] * 4, [0.25] * 4, [0] * 4])
+  x = jnp.asarray([1.0, 3, 3, 2, 5, 5, 4, 5])[None, None, :, None]
+  (grad,) = jax.vjp(lambda x: max_pool(x, (1, 4)), x)[1](jnp.full((1, 1, 2, 1), 6.0))
+  close(grad.ravel(), [0, 3, 3, 0, 2, 2, 0, 2])
