@@ -62,7 +62,7 @@ def run_attack(
 
   logits: what judges (`judge.judge`). common: what the rows share. clips: of the whole
   data set, for attacks that begin at a clip of the wanted class. share: (index, count)
-  of the processes of a run: each takes every count-th job.
+  of the processes of a run: each takes every count-th clip.
   """
   devices, usage = jax.local_devices(), Usage()
   key = jax.random.key(settings["seed"])
@@ -71,8 +71,8 @@ def run_attack(
   starts = None
   if any(stage.attack.needs_start for stage in plan.stages):
     starts = load_starts(clips, victim.classes, buckets, settings)
-  process, count = share
-  buckets = [(chunks, jobs[process::count]) for chunks, jobs in buckets]
+  process = share[0]
+  buckets = [(chunks, _share(jobs, *share)) for chunks, jobs in buckets]
   total = sum(len(jobs) for _, jobs in buckets)
   own = {job.id for _, jobs in buckets for job in jobs}
   done = [row for row in done if row["id"] in own]
@@ -88,6 +88,13 @@ def run_attack(
       for rows in attack_bucket(plan, placed, left, settings, recorder, usage, starts):
         progress.update(rows)
   return usage
+
+
+def _share(jobs: Sequence[Job], process: int, count: int) -> list[Job]:
+  """Every count-th clip's jobs: no two processes write the files of one clip."""
+  clips = list(dict.fromkeys(job.clip.index for job in jobs))[process::count]
+  own = set(clips)
+  return [job for job in jobs if job.clip.index in own]
 
 
 def attack_bucket(

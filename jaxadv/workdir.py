@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from jaxadv.errors import InputError
 
 _CONFIG = "config.json"
+_WAIT_S = 300.0  # for the first of several processes
 # what a run may change between two starts: it decides how fast, not what
 RUNTIME_KEYS = ("runtime", "workdir")
 
@@ -70,6 +72,9 @@ def _lock(process):
 
 
 def _take_up(folder, config, process):
+  deadline = time.monotonic() + _WAIT_S
+  while process and not (folder / _CONFIG).exists() and time.monotonic() < deadline:
+    time.sleep(0.1)  # the first process writes it
   others = {p.name for p in folder.iterdir() if not p.name.startswith(".lock")}
   if (folder / _CONFIG).exists():
     _compare(folder, config)
@@ -115,8 +120,7 @@ def _flatten(tree, prefix=""):
 def write_bytes(path: Path, content: bytes) -> None:
   """Whole or not at all: under a temporary name, flushed to the disk, renamed."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  # processes that share a folder may write the same file
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+  temporary = path.with_name(path.name + ".tmp")
   try:
     with open(temporary, "wb") as file:
       file.write(content)

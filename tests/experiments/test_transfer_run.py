@@ -18,7 +18,8 @@ from jaxadv.victim import load_victim, save_victim
 
 def transfer(source: Path, victims: Path, workdir: Path, **values: object) -> list[str]:
   """The command that lets all victims listen."""
-  values = {"workdir": workdir, "sources": source, "victims": victims} | values
+  given = {"workdir": workdir, "sources": source, "victims": victims}
+  values = given | {"runtime__only": ""} | values
   return tiny.command("transfer", tiny.REPO / "configs/transfer.py", **values)
 
 
@@ -180,7 +181,7 @@ def test_tabulate_makes_what_the_folders_allow(attacked, transferred, tmp_path, 
   stems = {path.stem for path in (tmp_path / "out").glob("p1_*.csv")}
   pooled = ("p1_table_5", "p1_table_5_deepfool", "p1_table_5_pgd")
   assert stems == {
-    *("p1_table_1", "p1_table_2", "p1_table_3a", "p1_per_class"),
+    *("p1_table_1", "p1_table_2", "p1_table_3a", "p1_per_class", "p1_spectrum"),
     *(stem + end for stem in pooled for end in ("", "_strict")),
   }
   for title in ("P1 Table 1", "P1 Table 2", "P1 Table 3a", "P1 Table 5"):

@@ -103,6 +103,7 @@ def train(root: Path, workdir: Path, **values: object) -> list[str]:
     "train__epochs": 4,
     "train__learning_rate": 0.01,
     "train__folds": 4,
+    "train__keep": "last",
     "runtime__checkpoint_every_epochs": 1,
   }
   return command("train", REPO / "configs/bundled_victim.py", **(tiny | values))
