@@ -31,7 +31,7 @@ from jaxadv import (
 )
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
-from jaxadv.victim import Victim, load_victim
+from jaxadv.victim import Victim, load_victims
 
 
 def main(config: ConfigDict) -> None:
@@ -52,19 +52,6 @@ def main(config: ConfigDict) -> None:
     f"{len(victims)} victims attacked; tables over all of them: python "
     f"experiments/tabulate.py --config=configs/tabulate.py --config.runs={base}"
   )
-
-
-def load_victims(paths: str) -> dict[str, Victim]:
-  """path -> victim, of paths separated by commas; all are read before any attack."""
-  victims = {path: load_victim(path) for path in paths.split(",")}
-  names = [victim.name for victim in victims.values()]
-  for name in names:
-    if names.count(name) > 1:
-      raise InputError(
-        f"two victims are called {name!r} in victim={paths!r}: rename a folder, since "
-        "each one's rows go to a folder of its name"
-      )
-  return victims
 
 
 def attack_victim(

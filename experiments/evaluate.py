@@ -25,7 +25,7 @@ from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.predictions import Prediction, read_predictions, write_predictions
 from jaxadv.report import card, list_skipped
 from jaxadv.report.tables import to_markdown, to_text
-from jaxadv.victim import Victim, load_victim
+from jaxadv.victim import Victim, load_victims
 
 Sets = Mapping[tuple[str, str], data.Dataset]  # (victim, split) -> its clips
 
@@ -33,7 +33,8 @@ Sets = Mapping[tuple[str, str], data.Dataset]  # (victim, split) -> its clips
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.EVALUATE_KEYS)
-  victims = load_victims(settings["victim"])
+  loaded = load_victims(settings["victim"])
+  victims = {victim.name: victim for victim in loaded.values()}
   sets = {
     (name, split): build.dataset(settings["data"], split, victim.classes)
     for name, victim in victims.items()
@@ -48,22 +49,8 @@ def main(config: ConfigDict) -> None:
   rows, skipped = evaluate(victims, sets, settings, folder)
   show(rows, victims, sets, folder)
   print(list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())]))
-  places = dict(zip(victims, settings["victim"].split(","), strict=True))
-  for name, victim in victims.items():
-    print(f"card: {write_card(victim, places[name], rows, settings, folder)}")
-
-
-def load_victims(listed: str) -> dict[str, Victim]:
-  """name -> victim, of "DIR,DIR"; InputError where two have the same name."""
-  victims = [load_victim(path) for path in listed.split(",")]
-  names = [victim.name for victim in victims]
-  for name in names:
-    if names.count(name) > 1:
-      raise InputError(
-        f"victim {listed!r} has two victims of the name {name!r}: rename one of the "
-        "folders, or evaluate them apart"
-      )
-  return dict(zip(names, victims, strict=True))
+  for place, victim in loaded.items():
+    print(f"card: {write_card(victim, place, rows, settings, folder)}")
 
 
 def digest(dataset: data.Dataset) -> str:

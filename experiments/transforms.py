@@ -29,7 +29,7 @@ from jaxadv.report.p0_figures import write_figures
 from jaxadv.report.p1_rows import method_of
 from jaxadv.report.tables import to_text
 from jaxadv.transforms import Transform, transform_all
-from jaxadv.victim import Victim, load_victim
+from jaxadv.victim import Victim, load_victims
 
 _FLUSH_S = 10.0  # a judged example waits at most about so long for its row
 _COPIED = (
@@ -51,8 +51,8 @@ def main(config: ConfigDict) -> None:
   keys.check(settings, keys.TRANSFORMS_KEYS)
   transforms = build.transforms(settings["transforms"])
   runs = gather_runs(settings["sources"].split(","))
-  victims = {path: load_victim(path) for path in settings["victims"].split(",") if path}
-  by_name = {victim.name: victim for victim in victims.values()}
+  victims = load_victims(settings["victims"]).values()
+  by_name = {victim.name: victim for victim in victims}
   for run in runs:
     check_victim(run, by_name)
   wanted = choose_attacks(runs, settings["only"])

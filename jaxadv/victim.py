@@ -131,6 +131,25 @@ def load_victim(path: str) -> Victim:
   )
 
 
+def load_victims(listed: str) -> dict[str, Victim]:
+  """path -> victim, of "PATH,PATH" as `load_victim` takes them.
+
+  InputError where there is none, and where two have the same name: rows go by it.
+  """
+  paths = [path for path in listed.split(",") if path]
+  if not paths:
+    raise InputError("no victim is named: give the folder of a trained one")
+  victims = [load_victim(path) for path in paths]
+  names = [victim.name for victim in victims]
+  for name in names:
+    if names.count(name) > 1:
+      raise InputError(
+        f"two victims of {listed!r} are called {name!r}: rename one of their folders, "
+        "since rows go by the name"
+      )
+  return dict(zip(paths, victims, strict=True))
+
+
 def describe_victim(path: str) -> dict[str, Any]:
   """victim.json of a folder: model (a group of a config) and classes."""
   try:

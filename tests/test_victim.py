@@ -51,3 +51,14 @@ def test_other_classes_are_another_architecture(tmp_path, variables):
   victim.save_victim(tmp_path, MODEL, (*CLASSES, "d"), variables)
   with pytest.raises(InputError, match="another architecture"):
     victim.load_victim(str(tmp_path))
+
+
+def test_several_are_told_apart_by_their_names(tmp_path, variables):
+  for place in ("a/one", "b/one", "b/two"):
+    victim.save_victim(tmp_path / place, MODEL, CLASSES, variables)
+  some = victim.load_victims(f"{tmp_path}/a/one,{tmp_path}/b/two")
+  assert [one.name for one in some.values()] == ["one", "two"]
+  with pytest.raises(InputError, match="are called 'one': rename"):
+    victim.load_victims(f"{tmp_path}/a/one,{tmp_path}/b/one")
+  with pytest.raises(InputError, match="no victim is named"):
+    victim.load_victims("")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxadv.report.figures import _STYLE, COLOURS, _save, shorten
+from jaxadv.report.figures import COLOURS, PAGE_STYLE, save, shorten
 
 _MOST_NUMBERS = 20  # more classes than this leave no room for the counts
 
@@ -22,7 +22,7 @@ def learning_curves(
   kept: the epoch whose variables the victim has.
   """
   epochs = [row["epoch"] for row in history]
-  with mpl.rc_context(_STYLE):
+  with mpl.rc_context(PAGE_STYLE):
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     for axis, key, label in zip(
       figure.subplots(1, 2),
@@ -48,7 +48,7 @@ def learning_curves(
         axis.set_ylim(bottom=0)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def draw_confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> No
   share = counts / np.maximum(1, counts.sum(1, keepdims=True))
   names = [shorten(name, 24) for name in classes]
   size = 2.2 + 0.24 * len(names)
-  with mpl.rc_context(_STYLE):
+  with mpl.rc_context(PAGE_STYLE):
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axis = figure.add_subplot()
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -76,4 +76,4 @@ def draw_confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> No
           axis.text(j, i, str(count), ha="center", va="center", color=colour, size=7)
     bar = figure.colorbar(image, ax=axis, fraction=0.04, aspect=28, pad=0.02)
     bar.set_label("share of the true class's clips")
-    _save(figure, path)
+    save(figure, path)

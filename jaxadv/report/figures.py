@@ -23,7 +23,7 @@ COLOUR_MAP = "magma"
 SOUND_RANGE_DB, PERTURBATION_RANGE_DB = 80.0, 60.0
 _PER_ROW = 5  # adversarials beside one another in a figure
 _MOST_CLASSES = 60  # more names than this cannot be read side by side
-_STYLE: dict[Any, Any] = {
+PAGE_STYLE: dict[Any, Any] = {
   "font.size": 9,
   "axes.titlesize": 9,
   "axes.labelsize": 9,
@@ -48,7 +48,7 @@ class Panel(NamedTuple):
   rate_hz: int
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
   """Writes PNG and PDF of the same stem; equal input gives equal bytes."""
   path.parent.mkdir(parents=True, exist_ok=True)
   FigureCanvasAgg(figure)
@@ -66,7 +66,7 @@ def spectrograms(path: Path, panels: Sequence[Panel]) -> None:
   columns = 1 + min(_PER_ROW, len(adversarials))
   blocks = max(1, math.ceil(len(adversarials) / _PER_ROW))
   top_db = spectrogram.peak_db(spectrogram.level_db(original.samples))
-  with mpl.rc_context(_STYLE):
+  with mpl.rc_context(PAGE_STYLE):
     size = (1.3 + 1.65 * columns, 4.2 * blocks)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2 * blocks, columns, squeeze=False)
@@ -88,7 +88,7 @@ def spectrograms(path: Path, panels: Sequence[Panel]) -> None:
     for axis in left:
       axis.set_ylabel("frequency (kHz)")
       axis.tick_params(labelleft=True)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _colour_bar(figure: Figure, image, axes: np.ndarray, label: str) -> None:
@@ -169,7 +169,7 @@ def new_labels(path: Path, rows: Sequence[dict], classes: Sequence[str]) -> None
     names = [name for name in names if name in kept]
   printed = [shorten(name, 30) for name in names]
   below = 0.4 + 0.07 * max(map(len, printed), default=0)  # inches of upright names
-  with mpl.rc_context(_STYLE):
+  with mpl.rc_context(PAGE_STYLE):
     size = (max(5.0, 1 + 0.175 * len(names)), below + 1.2 * len(counts))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(counts), 1, squeeze=False, sharex=True)[:, 0]
@@ -186,7 +186,7 @@ def new_labels(path: Path, rows: Sequence[dict], classes: Sequence[str]) -> None
     axes[-1].set_xlim(-0.6, max(len(names), 1) - 0.4)
     axes[-1].set_xticks(range(len(names)), printed, rotation=90)
     axes[-1].set_xlabel(shown)
-    _save(figure, path)
+    save(figure, path)
 
 
 def success_curve(rows: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +210,7 @@ def success_against_snr(path: Path, rows: Sequence[dict]) -> None:
   tried = group(attacked(rows))
   finite = [snr for levels, _ in curves.values() for snr in levels if np.isfinite(snr)]
   left, right = (max(finite) + 3, min(finite) - 3) if finite else (60.0, 0.0)
-  with mpl.rc_context(_STYLE):
+  with mpl.rc_context(PAGE_STYLE):
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axis = figure.add_subplot()
     for n, (name, (levels, share)) in enumerate(curves.items()):
@@ -228,4 +228,4 @@ def success_against_snr(path: Path, rows: Sequence[dict]) -> None:
     axis.grid(linewidth=0.4, alpha=0.5)
     if tried:
       figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save(figure, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from jaxadv.report.figures import COLOURS, _save
+from jaxadv.report.figures import COLOURS, save
 from jaxadv.report.grid import Cell, Column, Grid
 from jaxadv.report.intervals import Interval
 from jaxadv.report.p0_rows import only, transforms_of
@@ -100,7 +100,7 @@ def draw(path: Path, rows: Sequence[dict]) -> None:
     figure.supylabel("success after the transform (%)", fontsize=8)
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=2)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _curve(axis, attacks: Mapping[str, list[dict]], kind, colour, mark) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from jaxadv.report import p0_adaptive
-from jaxadv.report.figures import COLOURS, _save, shorten
+from jaxadv.report.figures import COLOURS, save, shorten
 from jaxadv.report.p0_rows import Cells, cells_of, only, split, transforms_of
 from jaxadv.report.p1_draw import COLUMN_INCHES, PAGE_INCHES, STYLE
 from jaxadv.report.p1_rows import models, stem_of
@@ -89,7 +89,7 @@ def draw_confusions(path: Path, rows: Sequence[dict]) -> bool:
             colour = "white" if value > 60 else "black"
             axis.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour)
     axes[0].set_ylabel("true class, %")
-    _save(figure, path)
+    save(figure, path)
   return True
 
 
@@ -126,7 +126,7 @@ def draw_defences(path: Path, rows: Sequence[dict]) -> None:
       axis.set_xlabel("% of the adversarials")
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _per(cells: Cells, transform: str) -> list[list[dict]]:

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxadv.report.figures import _STYLE, COLOURS, _save, shorten
+from jaxadv.report.figures import COLOURS, PAGE_STYLE, save, shorten
 
 COLUMN_INCHES, PAGE_INCHES = 3.5, 7.16  # of a two-column paper
-STYLE: dict[Any, Any] = _STYLE | {
+STYLE: dict[Any, Any] = PAGE_STYLE | {
   "font.size": 8,
   "axes.titlesize": 8,
   "axes.labelsize": 8,
@@ -92,7 +92,7 @@ def draw_counts(
       axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
       _name_rows(axis, names)
     figure.supxlabel("clips with this new label", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 Matrix = Mapping[tuple[str, str], float | None]
@@ -139,7 +139,7 @@ def draw_matrices(
       axis.set_xlabel("target")
     for axis in axes[:, 0]:
       axis.set_ylabel("true class")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_matrix(axis: Axes, values: np.ndarray, labels, targets, colours, limits):
@@ -198,7 +198,7 @@ def draw_survival(
     figure.legend(
       [*handles.values()], named, loc="outside upper center", ncols=2, frameon=False
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_bars(
@@ -235,4 +235,4 @@ def draw_bars(
       axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
       _name_rows(axis, names)
     figure.suptitle(title, fontsize=8)
-    _save(figure, path)
+    save(figure, path)

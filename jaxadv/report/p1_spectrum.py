@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxadv.report.figures import _save
+from jaxadv.report.figures import save
 from jaxadv.report.folder import Run
 from jaxadv.report.grid import Cell, Column, Grid
 from jaxadv.report.intervals import Interval, Sample, interval
@@ -232,7 +232,7 @@ def draw_spectrum(path: Path, attack: Attack) -> str | None:
     handles, labels = axes[0].get_legend_handles_labels()
     place = {"loc": "outside upper center", "ncols": 2, "frameon": False}
     figure.legend(handles, labels, title=attack.name, title_fontsize=8, **place)
-    _save(figure, path)
+    save(figure, path)
   return (
     f"{attack.name}, its successes on all models: energy of the clips and of their "
     "perturbations in each of 64 mel bands, per frame, relative to the clip's energy "

@@ -115,7 +115,8 @@ def test_a_run_goes_on_with_the_same_rows(attacked, victim, transformed, rows, c
     ({"transforms__half__gain_db": "loud"}, "could not convert"),
     ({"transforms__half__transform": "gian"}, "transforms.half.transform is 'gian'"),
     ({"transforms__backwards__function": "no.py:f"}, "transforms.backwards.function"),
-    ({"victims": ""}, "is none of the victims"),
+    ({"victims": ""}, "no victim is named"),
+    ({"victims": "bundled/vgg13"}, "is none of the victims (vgg13)"),
   ],
 )
 def test_bad_input_is_one_sentence(attacked, victim, tmp_path, capsys, changes, said):

@@ -326,7 +326,7 @@ def drawn(monkeypatch):
 
   monkeypatch.setattr(Text, "draw", note)
   for module in (p1_draw, p1_spectrum):
-    monkeypatch.setattr(module, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
   return figures, texts
 
 
