@@ -130,7 +130,8 @@ def compile_lanes(
 
   def resize(lanes):
     options = {"chunk": chunk, "devices": devices, "precision": precision}
-    return compile_lanes(driver, params, key, example, lanes=lanes, **options)
+    options |= {"lanes": lanes, "slots": slots}
+    return compile_lanes(driver, params, key, example, **options)
 
   attack, shape = driver.attack, (len(devices), lanes)
   passes = attack.forward_passes + attack.backward_passes
