@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
-      "workdir": "runs/p1/transforms_adaptive",
+      "workdir": "runs/p0/transforms_adaptive",
       "seed": 0,
-      "sources": "runs/p1/adaptive",
+      "sources": "runs/p0/adaptive",
       "victims": "bundled/vgg13",
       "examples": "all",
       "only": "",

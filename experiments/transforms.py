@@ -26,6 +26,7 @@ from jaxadv.report.gather import gather_runs
 from jaxadv.report.grid import to_table, write_grids
 from jaxadv.report.p0 import tables
 from jaxadv.report.p0_figures import write_figures
+from jaxadv.report.p0_rows import SEPARATOR
 from jaxadv.report.p1_rows import method_of
 from jaxadv.report.tables import to_text
 from jaxadv.transforms import Transform, transform_all
@@ -164,12 +165,18 @@ def example_of(run: Run, row, column: str, clip_id: str, settings) -> Example:
 
 
 def known_transform(run: Run, attack: str, listed: Mapping[str, Any]) -> str | None:
-  """The name here of the transform that an attack went through; None for none."""
+  """The name here of the transform that an attack went through; None for none.
+
+  Of a set: the names of all. A transform that is not listed is its own name.
+  """
   entry = (run.config.get("attacks", {}).get(attack) or {}).get("through")
   if not entry:
     return None
-  names = [name for name, settings in listed.items() if settings == entry]
-  return names[0] if names else json.dumps(entry)
+  names = []
+  for member in build.set_members(entry).values():
+    same = [name for name, settings in listed.items() if settings == member]
+    names.append(same[0] if same else json.dumps(member))
+  return SEPARATOR.join(names)
 
 
 def apply_transforms(
@@ -193,16 +200,19 @@ def apply_transforms(
   initial = total - sum(len(missing(one)) for one in left)
   rows, since = [], time.monotonic()
   with tqdm(total=total, initial=initial, desc=victim.name) as progress:
-    for one, name, probs in heard(victim, left, transforms, settings, skipped):
-      row = judged_row(one, name, probs, victim.classes) | dict(shared)
-      if row_key(row) in done:  # another transform of the clip had no row
-        continue
-      rows.append(row)
-      progress.update()
-      if time.monotonic() - since > _FLUSH_S:
-        results.append(folder, rows, "transformed")
-        since, rows = time.monotonic(), []
-  results.append(folder, rows, "transformed")
+    try:
+      for one, name, probs in heard(victim, left, transforms, settings, skipped):
+        row = judged_row(one, name, probs, victim.classes) | dict(shared)
+        if row_key(row) in done:  # another transform of the clip had no row
+          continue
+        rows.append(row)
+        progress.update()
+        if time.monotonic() - since > _FLUSH_S:
+          stored, rows = rows, []
+          results.append(folder, stored, "transformed")
+          since = time.monotonic()
+    finally:  # what is finished stays, whatever stopped the rest
+      results.append(folder, rows, "transformed")
 
 
 def row_key(row: Mapping[str, Any]) -> tuple:

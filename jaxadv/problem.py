@@ -1,10 +1,12 @@
 """From a victim and a threat to the Problem of one example and one step."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxadv.core import Bind, Example, Problem
 from jaxadv.losses import Objective
@@ -76,42 +78,68 @@ def bind_through(
   logits_fn: Callable,
   threat: Threat,
   objective: Objective,
-  sample: Callable,
-  draws: int = 1,
+  samples: Callable | Sequence[Callable],
+  draws: int | Sequence[int] = 1,
 ) -> Bind:
-  """As `bind`, of the victim behind a random transform: `expect` over `draws` of it.
+  """As `bind`, of the victim behind random transforms: `expect` over draws of them.
 
-  sample: key, x [...] -> [...]; another key a step. Where the mask is 0 (a clip's
-  padding) nothing is transformed.
+  samples: key, x [samples], length [] -> [samples]; one, or a set of them; another key
+  a step. The clip ends where the mask last is not 0: what follows is padding, which is
+  not transformed, and which no transform may take for a part of the clip.
   """
 
   def problem(params, key, example):
-    def heard(key, x):
-      return jnp.where(example.mask != 0, sample(key, x), x)
+    places = jnp.arange(len(example.mask))
+    length = jnp.max(jnp.where(example.mask != 0, places + 1, 0))
 
-    smoothed = expect(logits_fn, heard, draws)
+    def through(sample):
+      return lambda key, x: jnp.where(places < length, sample(key, x, length), x)
+
+    smoothed = expect(logits_fn, [through(one) for one in _listed(samples)], draws)
     bound = bind_random(smoothed, threat, objective)
     return bound(params, key, example)
 
   return problem
 
 
-def expect(logits_fn: Callable, sample: Callable, draws: int = 8) -> Callable:
-  """Expectation over a random transform, for `bind_random`: log E[softmax(logits)].
+def _listed(one_or_many: Any) -> list:
+  return list(one_or_many) if isinstance(one_or_many, Sequence) else [one_or_many]
 
-  sample: key, x [...] -> transformed x, differentiable. draws: forward passes in each.
+
+def expect(
+  logits_fn: Callable,
+  samples: Callable | Sequence[Callable],
+  draws: int | Sequence[int] = 8,
+) -> Callable:
+  """Expectation over random transforms, for `bind_random`: log E[softmax(logits)].
+
+  samples: key, x [...] -> transformed x, differentiable; one, or a set of them, which
+  count alike. draws: forward passes in each of them, or a number for every one.
   The logits are those of the smoothed victim, so every attack works on them, and their
   cross-entropy is the loss of Salman et al., Provably Robust Deep Learning via
-  Adversarially Trained Smoothed Classifiers, NeurIPS 2019, eq. 5; expectation over
-  transforms: Athalye et al., Synthesizing Robust Adversarial Examples, ICML 2018.
+  Adversarially Trained Smoothed Classifiers, NeurIPS 2019, eq. 5. Of an untargeted
+  attack their gradient is that of the draws which still hear the label; the mean of
+  log-probabilities, the expectation over transforms of Athalye et al., Synthesizing
+  Robust Adversarial Examples, ICML 2018, section 2.1, which they aim at a target with,
+  would be that of the draws which no longer do.
   """
+  members = _listed(samples)
+  counts = _listed(draws) if isinstance(draws, Sequence) else [draws] * len(members)
+  ends = list(itertools.accumulate(counts))
+  shares = np.repeat([1 / (len(members) * count) for count in counts], counts)
 
   def logits(params, key, x, *other):
-    def one(key):
-      return jax.nn.log_softmax(logits_fn(params, sample(key, x), *other))
+    keys = jax.random.split(key, ends[-1])
+    heard = [
+      jax.vmap(sample, (0, None))(keys[end - count : end], x)
+      for sample, count, end in zip(members, counts, ends, strict=True)
+    ]
 
-    each = jax.vmap(one)(jax.random.split(key, draws))
-    return jax.nn.logsumexp(each, axis=0) - jnp.log(draws)
+    def says(x):
+      return jax.nn.log_softmax(logits_fn(params, x, *other))
+
+    each = jax.vmap(says)(jnp.concatenate(heard))
+    return jax.nn.logsumexp(each, axis=0, b=shares[:, None])
 
   return logits
 
@@ -136,8 +164,10 @@ def straight_through(logits_fn: Callable, transform: Callable) -> Callable:
 def add_noise(snr_db: float) -> Callable:
   """sample for `expect`: white Gaussian noise at this SNR. key, x [...] -> [...]."""
 
-  def sample(key, x):
+  def sample(key, x, length=None):
     noise = jax.random.normal(key, x.shape)
+    if length is not None:
+      noise *= jnp.arange(len(x)) < length
     scale = L2.size(x) / L2.size(noise) * 10.0 ** (-snr_db / 20.0)
     return x + jax.lax.stop_gradient(scale) * noise
 
@@ -147,7 +177,8 @@ def add_noise(snr_db: float) -> Callable:
 def vary_gain(range_db: float) -> Callable:
   """sample for `expect`: a gain uniform in +-range_db. key, x [...] -> [...]."""
 
-  def sample(key, x):
+  def sample(key, x, length=None):
+    del length
     gain_db = jax.random.uniform(key, minval=-range_db, maxval=range_db)
     return x * 10.0 ** (gain_db / 20.0)
 

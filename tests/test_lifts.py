@@ -206,7 +206,7 @@ def test_through_a_transform_is_the_victim_behind_it_where_the_mask_is():
   clip = clip._replace(mask=jnp.asarray(mask))
   threat = problem.Threat(norms.L2, 0.5)
   bind = problem.bind_through(
-    Curved.logits, threat, losses.untargeted(), lambda key, x: 1 - x, draws=3
+    Curved.logits, threat, losses.untargeted(), lambda key, x, length: 1 - x, draws=3
   )
   bound = bind(tuple(VICTIM), KEY, clip)
   delta = np.linspace(-0.2, 0.2, N).astype(np.float32)
@@ -229,3 +229,38 @@ def test_every_step_hears_another_draw():
   ]
   np.testing.assert_array_equal(found[0], found[2])
   assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_a_set_counts_its_members_alike_however_often_they_are_drawn():
+  heard = [lambda key, x: 2 * x, lambda key, x: -x]
+  logits = problem.expect(Curved.logits, heard, [1, 3])
+  found = jax.nn.softmax(logits(tuple(VICTIM), KEY, jnp.asarray(X[0])))
+  said = [special.softmax(Curved.logits(VICTIM, c * np.float64(X[0]))) for c in (2, -1)]
+  np.testing.assert_allclose(found, np.mean(said, axis=0), rtol=1e-4)
+  assert np.abs(said[0] - said[1]).max() > 0.1
+
+
+def test_one_perturbation_survives_a_set_of_transforms():
+  """Three permutations of the samples: what fools after one is noise to the others."""
+  orders = [np.random.default_rng(n).permutation(N) for n in range(3)]
+  heard = [lambda key, x, length, order=order: x[order] for order in orders]
+  threat = problem.Threat(norms.L2, 0.8)
+  right = np.array(
+    [Curved.logits(VICTIM, np.float64(X).T[order]).argmax(0) for order in orders]
+  )
+  clips = examples(X, right[0])
+
+  def fooled(delta):
+    moved = np.float64(X + delta).T
+    now = [Curved.logits(VICTIM, moved[order]).argmax(0) for order in orders]
+    return (np.array(now) != right[0]).all(axis=0)[(right == right[0]).all(axis=0)]
+
+  rates = [
+    fooled(
+      attack(
+        problem.bind_through(Curved.logits, threat, losses.untargeted(), some), clips
+      ).delta
+    ).mean()
+    for some in (heard[:1], heard)
+  ]
+  assert rates[1] > rates[0] + 0.2

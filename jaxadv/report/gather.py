@@ -127,14 +127,14 @@ def _predictions(folders: Sequence[Path]) -> list[Prediction]:
 def _rows(folders: Sequence[Path], table: str, names: Sequence[str]) -> list[dict]:
   """The rows of a table in all folders. InputError where two tell of one example.
 
-  names: the columns that tell rows apart.
+  names: the columns that tell rows apart. Clean clips may be in several.
   """
   rows, sources = [], {}
   for folder in folders:
     read = results.read(folder, table)
     for row in read:
       key = tuple(row[name] for name in names)
-      if key in sources:
+      if key in sources and row["attack"] != "clean":
         raise InputError(
           f"{table} rows of {row['attack']} on {row['model']} are in {sources[key]} "
           f"and in {folder}: give one of the two folders"

@@ -6,9 +6,16 @@ classification, DCASE 2019.
 
 from collections.abc import Sequence
 
-from jaxadv.report import p0_adaptive, papers
+from jaxadv.report import p0_adaptive, p0_robust, papers
 from jaxadv.report.grid import Cell, Column, Grid
-from jaxadv.report.p0_rows import Split, cells_of, only, split, transforms_of
+from jaxadv.report.p0_rows import (
+  Split,
+  cells_of,
+  only,
+  sort_rows,
+  split,
+  transforms_of,
+)
 from jaxadv.report.p1_rows import INTERVALS, OURS, models, numbers
 from jaxadv.report.summary import name
 
@@ -29,19 +36,28 @@ _SHARES = (
 def tables(rows: Sequence[dict]) -> dict[str, Grid]:
   """Every table that there are rows for, by the stem of its files.
 
-  Of attacks that knew of a transform: what they reach beside those that did not.
+  Of runs with attacks that knew of transforms: what they reach beside the others.
   """
-  clean = [row for row in rows if row["attack"] == "clean"]
-  if any(row["through"] for row in rows):
-    return {"p0_adaptive": p0_adaptive.table(rows)}
-  adversarial = [row for row in rows if row["attack"] != "clean"]
+  sorted_rows = sort_rows(rows)
+  clean = clean_clips(sorted_rows.paper)
+  adversarial = [row for row in sorted_rows.paper if row["attack"] != "clean"]
   made = {"p0_table_2": table_2(clean)} if clean else {}
   if adversarial:
     made["p0_table_3"] = table_3(adversarial)
     made["p0_table_4"] = table_4(adversarial)
     made["p0_table_5"] = table_5(adversarial)
     made["p0_all"] = every(adversarial)
+  if sorted_rows.adaptive:
+    made["p0_adaptive"] = p0_adaptive.table(sorted_rows.adaptive)
+  if sorted_rows.robust:
+    made["p0_robust"] = p0_robust.table(sorted_rows.robust)
   return made
+
+
+def clean_clips(rows: Sequence[dict]) -> list[dict]:
+  """The rows of clean clips, once each: several runs may have them."""
+  clean = [row for row in rows if row["attack"] == "clean"]
+  return list({(r["model"], r["file"], r["transform"]): r for r in clean}.values())
 
 
 def table_2(clean: Sequence[dict]) -> Grid:

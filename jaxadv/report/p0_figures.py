@@ -12,9 +12,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from jaxadv.report import p0_adaptive
+from jaxadv.report import p0_adaptive, p0_robust
 from jaxadv.report.figures import COLOURS, save, shorten
-from jaxadv.report.p0_rows import Cells, cells_of, only, split, transforms_of
+from jaxadv.report.p0_rows import (
+  Cells,
+  cells_of,
+  only,
+  sort_rows,
+  split,
+  transforms_of,
+)
 from jaxadv.report.p1_draw import COLUMN_INCHES, PAGE_INCHES, STYLE
 from jaxadv.report.p1_rows import models, stem_of
 from jaxadv.report.summary import name
@@ -29,25 +36,28 @@ _MOST_NUMBERS = 20  # classes of a matrix with a number in each cell
 def write_figures(rows: Sequence[dict], folder: Path) -> list[Path]:
   """A confusion matrix per model, and bars per attack: PNG and PDF of each.
 
-  Of attacks that knew of a transform: curves of success against the SNR.
+  Of attacks that knew of transforms: success against the SNR, or by transform.
   """
-  adversarial = [row for row in rows if row["attack"] != "clean"]
-  if not adversarial:
-    return []
+  sorted_rows = sort_rows(rows)
   folder.mkdir(parents=True, exist_ok=True)
-  if any(row["through"] for row in adversarial):
-    path = folder / "p0_adaptive"
-    p0_adaptive.draw(path, rows)
-    return [path.with_name(f"{path.name}.{kind}") for kind in _KINDS]
   written = []
+  for stem, some, draw in (
+    ("p0_adaptive", sorted_rows.adaptive, p0_adaptive.draw),
+    ("p0_robust", sorted_rows.robust, p0_robust.draw),
+  ):
+    if some:
+      draw(folder / stem, some)
+      written.append(folder / stem)
+  adversarial = [row for row in sorted_rows.paper if row["attack"] != "clean"]
   for model in models(row["model"] for row in adversarial):
     path = folder / f"p0_figure_1_{stem_of(model).replace('.', '_')}"
     own = [row for row in adversarial if row["model"] == model]
     if draw_confusions(path, own):
       written.append(path)
-  path = folder / "p0_defences"
-  draw_defences(path, adversarial)
-  return [p.with_name(f"{p.name}.{kind}") for p in [*written, path] for kind in _KINDS]
+  if adversarial:
+    written.append(folder / "p0_defences")
+    draw_defences(written[-1], adversarial)
+  return [p.with_name(f"{p.name}.{kind}") for p in written for kind in _KINDS]
 
 
 def draw_confusions(path: Path, rows: Sequence[dict]) -> bool:

@@ -8,6 +8,7 @@ from jaxadv.report.intervals import Interval
 from jaxadv.report.p1_rows import numbers
 from jaxadv.report.summary import name
 
+SEPARATOR = " + "  # between the transforms of a set that an attack knew of
 # attacks and models are averaged, not pooled: each of them counts alike
 Cells = Mapping[tuple[str, str], Sequence[dict]]
 
@@ -53,3 +54,52 @@ def cells_of(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
 
 def only(rows: Iterable[dict], transform: str) -> list[dict]:
   return [row for row in rows if row["transform"] == transform]
+
+
+class Sorted(NamedTuple):
+  """Rows by what their run is about: the run of each is its config's hash."""
+
+  paper: list[dict]  # no attack knew of a transform
+  adaptive: list[dict]  # some knew of one
+  robust: list[dict]  # some knew of a set
+
+
+def sort_rows(rows: Sequence[dict]) -> Sorted:
+  """The rows of each kind; those of a run with both kinds of knowledge are in both."""
+  runs: dict[str, list[dict]] = {}
+  for row in rows:
+    runs.setdefault(row["config_hash"], []).append(row)
+  found = Sorted([], [], [])
+  for run in runs.values():
+    known = {row["through"] for row in run} - {None}
+    if not known:
+      found.paper.extend(run)
+    if any(SEPARATOR not in through for through in known):
+      found.adaptive.extend(run)
+    if any(SEPARATOR in through for through in known):
+      found.robust.extend(run)
+  return found
+
+
+def heard_right(rows: Sequence[dict]) -> list[dict]:
+  """Adversarials of clips that are right, clean and after the transform.
+
+  "fooled" is added: another label after the transform, or the target.
+  """
+  right = {
+    (row["model"], row["file"], row["transform"])
+    for row in rows
+    if row["attack"] == "clean" and row["transformed_label"] == row["label"]
+  }
+  return [
+    row | {"fooled": _is_fooled(row)}
+    for row in rows
+    if row["attack"] != "clean"
+    and (row["model"], row["file"], row["transform"]) in right
+  ]
+
+
+def _is_fooled(row: Mapping) -> bool:
+  if row["target"] is not None:
+    return row["transformed_label"] == row["target"]
+  return row["transformed_label"] != row["label"]

@@ -1,6 +1,8 @@
 """The functions of the transforms in JAX, under the parameters that numpy's have.
 
-x float32 [samples], draws -> float32 [samples]; the references say what each does.
+x float32 [samples], draws, length -> float32 [samples]; the references say what each
+does. length: int or int32 [], the samples of x that are the clip. The rest is padding:
+x is 0 there, and what comes back there is cut off by `within`.
 """
 
 import functools
@@ -20,14 +22,33 @@ from jaxadv.transforms.transform import SAMPLE_RATE_HZ, no_draws
 stop = jax.lax.stop_gradient
 
 
-def call_host(x, draws, apply):
+def within(apply):
+  """x, draws, length=None -> apply's, from and to a clip that ends at `length`."""
+
+  def apply_within(x, draws, length=None):
+    length = len(x) if length is None else length
+    return cut(apply(cut(x, length), draws, length), length)
+
+  return apply_within
+
+
+def cut(x, length):
+  """x, and 0 from `length` on."""
+  if isinstance(length, int) and length >= len(x):
+    return x
+  return jnp.where(jnp.arange(len(x)) < length, x, 0)
+
+
+def call_host(x, draws, length, apply):
   """apply(x, draws) of the numpy stage, with the identity's gradient."""
-  heard = jax.pure_callback(
-    lambda x: np.asarray(apply(np.array(x), draws), np.float32),
-    jax.ShapeDtypeStruct(x.shape, jnp.float32),
-    stop(x),
-    vmap_method="sequential",
-  )
+
+  def hear(x, length):
+    y = np.zeros(x.shape, np.float32)
+    y[:length] = apply(np.array(x[:length]), draws)
+    return y
+
+  like = jax.ShapeDtypeStruct(x.shape, jnp.float32)
+  heard = jax.pure_callback(hear, like, stop(x), length, vmap_method="sequential")
   return straight_through(x, heard)
 
 
@@ -56,17 +77,20 @@ def _draw_shift(key, samples, shift_s, range_s):
   return (jnp.clip(drawn, -samples, samples).astype(jnp.int32),)
 
 
-def _transcode(x, draws, **parameters):
-  return call_host(x, draws, partial(codecs.transcode, **parameters))
+def _transcode(x, draws, length, **parameters):
+  return call_host(x, draws, length, partial(codecs.transcode, **parameters))
 
 
-def _transcode_vorbis(x, draws, **parameters):
-  return call_host(x, draws, partial(codecs.transcode_vorbis, **parameters))
+def _transcode_vorbis(x, draws, length, **parameters):
+  return call_host(x, draws, length, partial(codecs.transcode_vorbis, **parameters))
 
 
-def _through_rate(x, draws, rate_hz):
-  padded = jnp.pad(x, (0, -len(x) % filters.period_samples(rate_hz)))
+def _through_rate(x, draws, length, rate_hz):
+  period = filters.period_samples(rate_hz)
+  padded = jnp.pad(x, (0, -len(x) % period))
   there = _resample(padded, SAMPLE_RATE_HZ, rate_hz)
+  # the filter rings on beyond the end of the clip
+  there = cut(there, -(-length // period) * (period * rate_hz // SAMPLE_RATE_HZ))
   return _resample(there, rate_hz, SAMPLE_RATE_HZ)[: len(x)]
 
 
@@ -114,23 +138,24 @@ def _convolve(x, taps):
   return jnp.fft.irfft(spectrum, fast)[:samples]
 
 
-def _convolve_centred(x, draws, taps):
+def _convolve_centred(x, draws, length, taps):
   middle = len(taps) // 2
   return _convolve(x, taps)[middle : middle + len(x)]
 
 
-def _windows(x, window_samples):
+def _windows(x, length, window_samples):
   """[samples] -> [window, samples], ends repeated."""
+  x = jnp.where(jnp.arange(len(x)) < length, x, x[length - 1])
   padded = jnp.pad(x, window_samples // 2, mode="edge")
   return jnp.stack([padded[i : i + len(x)] for i in range(window_samples)])
 
 
-def _moving_average(x, draws, window_samples):
-  return _windows(x, window_samples).mean(axis=0)
+def _moving_average(x, draws, length, window_samples):
+  return _windows(x, length, window_samples).mean(axis=0)
 
 
-def _moving_median(x, draws, window_samples):
-  return jnp.median(_windows(x, window_samples), axis=0)
+def _moving_median(x, draws, length, window_samples):
+  return jnp.median(_windows(x, length, window_samples), axis=0)
 
 
 def _norm(x):
@@ -143,30 +168,31 @@ def _scale_to_snr(x, added, snr_db):
   return _norm(x) / jnp.maximum(_norm(added), 1e-15) * 10 ** (-snr_db / 20) * added
 
 
-def _add_at_snr(x, draws, snr_db):
-  return x + _scale_to_snr(x, draws[0], snr_db)
+def _add_at_snr(x, draws, length, snr_db):
+  return x + _scale_to_snr(x, cut(draws[0], length), snr_db)
 
 
-def _add(x, draws, amplitude):
+def _add(x, draws, length, amplitude):
   return x + amplitude * draws[0]
 
 
-def _multiply(x, draws):
+def _multiply(x, draws, length):
   return x * draws[0]
 
 
-def _quantise(x, draws, bits):
+def _quantise(x, draws, length, bits):
   levels = 2.0 ** (bits - 1)
   rounded = jnp.clip(jnp.round(x * levels), -levels, levels - 1) / levels
   return straight_through(x, rounded)
 
 
-def _convolve_room(x, draws, response, level, pink_noise_db):
-  y = _set_level(_convolve(x, response)[: len(x)], x, level)
+def _convolve_room(x, draws, length, response, level, pink_noise_db):
+  y = cut(_convolve(x, response)[: len(x)], length)
+  y = _set_level(y, x, level)
   if not draws:
     return y
   gain = jnp.asarray(room.pink_gain(len(x)), jnp.float32)
-  pink = jnp.fft.irfft(jnp.fft.rfft(draws[0]) * gain, len(x))
+  pink = cut(jnp.fft.irfft(jnp.fft.rfft(draws[0]) * gain, len(x)), length)
   return _set_level(y + _scale_to_snr(y, pink, pink_noise_db), x, level)
 
 
@@ -178,7 +204,7 @@ def _set_level(y, x, level):
   return y * jnp.where(has > 0, wanted / jnp.where(has > 0, has, 1), 1)
 
 
-def _delay(x, draws):
+def _delay(x, draws, length):
   padded = jnp.pad(x, len(x))
   return jax.lax.dynamic_slice(padded, (len(x) - draws[0],), (len(x),))
 

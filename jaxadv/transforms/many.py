@@ -6,6 +6,7 @@ import pickle
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ def transform_all(
   transform that fails are yielded with the reason. `close()` ends the workers early.
 
   Processes are spawned: a script that asks for them needs the usual
-  `if __name__ == "__main__":`.
+  `if __name__ == "__main__":`. InputError where one of them is killed.
   """
   names = [transform.name for transform in transforms]
   if twice := {name for name in names if names.count(name) > 1}:
@@ -116,5 +117,11 @@ def _in_order(work, jobs, threads, processes, buffer) -> Generator[Transformed]:
         yield waiting.popleft().result()
     while waiting:
       yield waiting.popleft().result()
+  except BrokenProcessPool as error:
+    raise InputError(
+      f"one of the {processes} worker processes was killed, most often because memory "
+      "ran out: give fewer runtime.processes, or 0 for threads; the same command goes "
+      "on where it was"
+    ) from error
   finally:
     pool.shutdown(cancel_futures=True)

@@ -1,6 +1,7 @@
 """What a transform is: random draws, then a function of the waveform and the draws."""
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,6 +30,12 @@ class Transform(NamedTuple):
   name: str
   draw: Callable[[np.random.Generator, int], Draws]
   apply: Callable[[np.ndarray, Draws], np.ndarray]
+
+  @property
+  def random(self) -> bool:
+    """Whether its draws differ: not without draws, nor of a gain within +- 0 dB."""
+    drawn = [self.draw(np.random.default_rng(n), SAMPLE_RATE_HZ) for n in range(4)]
+    return len({pickle.dumps(draws) for draws in drawn}) > 1
 
   def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The transformed waveform. [samples] -> float32 [samples]; x is left alone.

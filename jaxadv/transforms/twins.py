@@ -22,15 +22,17 @@ class Twin:
   """A transform in JAX, for any length, under jit, vmap and grad.
 
   draw: key, samples -> draws of the same form and distribution as the transform's.
-  apply: x float32 [samples], draws -> float32 [samples].
-  `twin(key, x)` is both: a `sample` for `jaxadv.problem.expect`.
+  apply: x float32 [samples], draws, length=None -> float32 [samples]. length: int32 [],
+    the samples that are the clip, the rest is padding: what comes back is what the
+    transform makes of the clip alone, then zeros.
+  `twin(key, x, length)` is both: a sample for `jaxadv.problem.bind_through`.
   """
 
   draw: Callable[[Array, int], Any]
-  apply: Callable[[Array, Any], Array]
+  apply: Callable[..., Array]
 
-  def __call__(self, key: Array, x: Array) -> Array:
-    return self.apply(x, self.draw(key, x.shape[-1]))
+  def __call__(self, key: Array, x: Array, length: Array | None = None) -> Array:
+    return self.apply(x, self.draw(key, len(x)), length)
 
 
 def twin(of: Transform) -> Twin | None:
@@ -47,7 +49,7 @@ def twin(of: Transform) -> Twin | None:
     return None
   return Twin(
     partial(in_jax.DRAWS[draw], **drawn_with),
-    partial(in_jax.APPLIES[apply], **applied_with),
+    in_jax.within(partial(in_jax.APPLIES[apply], **applied_with)),
   )
 
 
@@ -67,9 +69,9 @@ def _chain(twins: list[Twin | None]) -> Twin | None:
     keys = jax.random.split(key, len(links))
     return tuple(link.draw(k, samples) for link, k in zip(links, keys, strict=True))
 
-  def apply(x, draws):
+  def apply(x, draws, length=None):
     for link, drawn in zip(links, draws, strict=True):
-      x = link.apply(x, drawn)
+      x = link.apply(x, drawn, length)
     return x
 
   return Twin(draw, apply)
@@ -84,4 +86,4 @@ def through_host(of: Transform) -> Twin:
     raise InputError(
       f"{of.name} is random: only transforms without draws can be called"
     )
-  return Twin(no_draws, partial(in_jax.call_host, apply=of.apply))
+  return Twin(no_draws, in_jax.within(partial(in_jax.call_host, apply=of.apply)))

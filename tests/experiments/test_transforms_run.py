@@ -1,6 +1,7 @@
 """Stored adversarials through transforms and back through their own model."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,15 @@ import tiny
 from jaxadv import results
 
 HERE = Path(__file__).parent
+KILLER = """
+import os, signal
+from pathlib import Path
+
+def killed(x):
+  if Path("{flag}").exists() and len(x) > 32000:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return -x
+"""
 
 
 def transforms(source: Path, victim: Path, workdir: Path, **values) -> list[str]:
@@ -27,6 +37,30 @@ def transformed(attacked, victim, tmp_path_factory) -> tuple[Path, tiny.Ended]:
 @pytest.fixture(scope="module")
 def rows(transformed) -> list[dict]:
   return results.read(transformed[0], "transformed")
+
+
+@pytest.fixture(scope="module")
+def expected(transformed) -> dict[tuple, dict]:
+  return read(transformed[0])
+
+
+def read(folder: Path) -> dict[tuple, dict]:
+  """The rows by what tells them apart, each of which must be there once."""
+  rows = results.read(folder, "transformed")
+  found = {(row["attack"], row["id"], row["transform"]): row for row in rows}
+  assert len(found) == len(rows)
+  return found
+
+
+def assert_same(some: dict[tuple, dict], expected: dict[tuple, dict]) -> None:
+  """Another process, and other clips in a batch, may round otherwise."""
+  assert sorted(some) == sorted(expected)
+  for key, row in some.items():
+    for name, value in row.items():
+      if isinstance(value, float):
+        assert value == pytest.approx(expected[key][name], abs=2e-6)
+      elif name not in ("config_hash", "device"):
+        assert value == expected[key][name]
 
 
 def test_successes_and_their_clean_clips_go_through(attacked, rows):
@@ -93,18 +127,59 @@ def test_the_tables_count_the_rows(transformed, rows):
   assert (transformed[0] / "figures" / "p0_defences.png").exists()
 
 
-def test_a_run_goes_on_with_the_same_rows(attacked, victim, transformed, rows, capsys):
-  part = results.parts(transformed[0], "transformed")[-1]
-  part.unlink()
-  command = transforms(attacked[0], victim, transformed[0], runtime__processes=0)
+@pytest.mark.parametrize(
+  "workers", [{"threads": 1}, {"threads": 4}, {"processes": 1}, {"processes": 4}]
+)
+def test_the_same_rows_by_any_number_of_workers(
+  attacked, victim, expected, tmp_path, capsys, workers
+):
+  changes = {f"runtime__{name}": count for name, count in workers.items()}
+  command = transforms(attacked[0], victim, tmp_path / "run", **changes)
   assert tiny.call(command, capsys).code == 0
-  again = results.read(transformed[0], "transformed")
+  assert_same(read(tmp_path / "run"), expected)
 
-  def keyed(some):
-    fields = ("model", "attack", "id", "transform", "transformed_label")
-    return sorted(tuple(row[name] for name in fields) for row in some)
 
-  assert keyed(again) == keyed(rows)
+def test_a_run_that_is_killed_goes_on_to_the_same_rows(
+  attacked, victim, expected, tmp_path, capsys
+):
+  folder = tmp_path / "run"
+  command = transforms(attacked[0], victim, folder)
+  slow = [sys.executable, str(HERE / "slow_transforms.py"), *command[2:]]
+  count = int(np.random.default_rng().integers(1, 6))
+
+  def stored():
+    return len(results.parts(folder, "transformed")) >= count
+
+  assert tiny.kill_once(slow, stored)
+  left = read(folder)
+  assert set(left) < set(expected)
+  assert tiny.call(command, capsys).code == 0
+  rows = read(folder)
+  assert_same(rows, expected)
+  assert all(rows[key] == row for key, row in left.items())
+
+
+def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(
+  attacked, victim, tmp_path, capsys
+):
+  folder, flag = tmp_path / "run", tmp_path / "flag"
+  (tmp_path / "own.py").write_text(KILLER.format(flag=flag))
+  changes = {
+    "transforms__backwards__function": f"{tmp_path}/own.py:killed",
+    "runtime__processes": 1,
+  }
+  command = transforms(attacked[0], victim, folder, **changes)
+  flag.touch()
+  said = tiny.sentence(tiny.call(command, capsys))
+  assert "one of the 1 worker processes was killed" in said and "goes on" in said
+  flag.unlink()
+  before = results.read(folder, "transformed")
+  assert tiny.call(command, capsys).code == 0
+  rows = read(folder)
+  assert len(before) < len(rows)
+  assert all(row in rows.values() for row in before)
+  names = [row["transform"] for row in rows.values()]
+  assert names.count("backwards") == names.count("half") > 0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ import itertools
 
 import pytest
 
+from jaxadv import results
+from jaxadv.errors import InputError
 from jaxadv.report import p0, p0_figures
+from jaxadv.report.gather import gather
 from jaxadv.report.grid import to_numbers, to_table
 
 IDS = itertools.count()
@@ -26,6 +29,7 @@ def row(after, *, attack="deepfool", model="vgg13", transform="noise_20", **chan
     "through": None,
     "transform": transform,
     "transformed_label": after,
+    "config_hash": "a",
   } | changes
 
 
@@ -120,12 +124,121 @@ def test_adaptive_attacks_stand_beside_plain_ones(tmp_path):
   rows = [*clean, *plain, *adaptive, *other]
   grid = p0.tables(rows)["p0_adaptive"]
   lines = [values(grid, n) for n in range(len(grid.rows))]
-  assert [line["Number"] for line in lines] == ["plain", "adaptive"]
+  assert [line["Knowledge"] for line in lines] == ["plain", "adaptive"]
   assert [line["Clips"] for line in lines] == ["4", "4"]
   assert [float(line["Success %"]) for line in lines] == [25, 75]
   assert [float(line["SNR mean dB"]) for line in lines] == [40, 38]
   (png, _) = p0_figures.write_figures(rows, tmp_path)
   assert png.name == "p0_adaptive.png" and png.stat().st_size > 1000
+
+
+def test_adaptive_lines_go_by_method_and_level():
+  clean = row("cat", attack="clean", file="a.wav", new_label="cat", snr_db=None)
+  some = []
+  for method, levels in (("cw", (71.0,)), ("pgd", (40.3, 59.8))):
+    for snr_db in levels:
+      plain = {"file": "a.wav", "attack": f"{method}_{snr_db:.0f}", "method": method}
+      known = {"attack": f"n_{plain['attack']}", "through": "noise_20"}
+      some += [
+        row("cat", **plain, snr_db=snr_db),
+        # quieter than plain, by less than the levels are apart
+        row("dog", **(plain | known), snr_db=snr_db + 0.1),
+      ]
+  # attacks that go through another transform, and after another
+  some += [row("dog", file="a.wav", through="reverb", transform="mp3_48")]
+  grid = p0.tables([clean, *some[::-1]])["p0_adaptive"]
+  lines = [values(grid, n) for n in range(len(grid.rows))]
+  assert [line["Attack"] for line in lines] == [
+    *("pgd_60", "n_pgd_60", "pgd_40", "n_pgd_40", "cw_71", "n_cw_71"),
+  ]
+  assert [float(line["Success %"]) for line in lines] == [0, 100] * 3
+
+
+def robust_rows() -> list[dict]:
+  """3 clips; "both" is lost to the held-out transform itself where it is clean."""
+  through = "noise_20 + reverb"
+  said = {  # (attack, transform) -> what the model says of the clips a, b, c
+    ("clean", "noise_20"): "cat cat cat",
+    ("clean", "reverb"): "cat cat cow",
+    ("clean", "mp3_48"): "cat cow cat",
+    ("plain", "noise_20"): "dog cat cat",
+    ("plain", "reverb"): "cat cat cow",
+    ("plain", "mp3_48"): "dog cow cat",
+    ("robust", "noise_20"): "dog dog dog",
+    ("robust", "reverb"): "dog cat cow",
+    ("robust", "mp3_48"): "cat dog dog",
+  }
+  return [
+    row(
+      label,
+      attack=attack,
+      transform=transform,
+      file=file,
+      new_label="cat" if attack == "clean" else "dog",
+      snr_db=None if attack == "clean" else 40.2 if attack == "plain" else 39.9,
+      through=through if attack == "robust" else None,
+      config_hash="r",
+    )
+    for (attack, transform), labels in said.items()
+    for file, label in zip("abc", labels.split(), strict=True)
+  ]
+
+
+def test_one_perturbation_is_judged_after_seen_and_held_out_transforms(tmp_path):
+  made = p0.tables(robust_rows())
+  assert set(made) == {"p0_robust"}
+  grid = made["p0_robust"]
+  plain, robust = (column.name for column in grid.columns[3:])
+  assert (plain, robust) == ("plain, 40 dB", "robust, 40 dB")
+  lines = {}
+  for n in range(len(grid.rows)):
+    line = values(grid, n)
+    lines[line["Transform"]] = (
+      line["Made for it"],
+      int(line["Clips"]),
+      *(round(float(line[column])) for column in (plain, robust)),
+    )
+  assert list(lines) == ["noise_20", "reverb", "mp3_48", "every one seen"]
+  assert lines["noise_20"] == ("seen", 3, 33, 100)
+  assert lines["reverb"] == ("seen", 2, 0, 50)  # c is lost to the reverberation
+  assert lines["mp3_48"] == ("held out", 2, 50, 50)
+  # a after both; b not after the reverberation; c after noise, where alone it counts
+  assert lines["every one seen"] == ("", 3, 0, 67)
+  written = p0_figures.write_figures(robust_rows(), tmp_path)
+  assert [path.name for path in written] == ["p0_robust.png", "p0_robust.pdf"]
+  assert written[0].stat().st_size > 1000
+
+
+def test_runs_of_every_kind_have_their_own_tables():
+  known = {"config_hash": "b", "file": "a.wav"}
+  adaptive = [
+    row("cat", attack="clean", new_label="cat", snr_db=None, **known),
+    row("dog", attack="mine", through="noise_20", **known),
+    row("cat", attack="theirs", **known),
+  ]
+  paper = [row("dog"), row("cat", attack="clean", new_label="cat", snr_db=None)]
+  made = p0.tables([*paper, *adaptive, *robust_rows()])
+  assert {"p0_table_2", "p0_table_3", "p0_adaptive", "p0_robust"} < set(made)
+  # nothing of one kind is counted in another
+  assert values(made["p0_table_2"], 0)["Clips"] == "1"
+  assert values(made["p0_table_3"], 0)["Clips"] == "1"
+  assert {line[3] for line in cells(made["p0_adaptive"])} == {"theirs", "mine"}
+  # the same clean clips in a second run count once
+  again = [one | {"config_hash": "c"} for one in paper]
+  assert values(p0.tables([*paper, *again])["p0_table_2"], 0)["Clips"] == "1"
+
+
+def test_runs_of_transforms_may_share_clean_clips_and_nothing_else(tmp_path):
+  rest = {"source_config_hash": "s", "transformed_conf": 0.5, "gt_conf": 0.5}
+  rest |= {"versions": "", "device": ""}
+  clean = row("cat", attack="clean", new_label="cat", snr_db=None) | rest
+  for name in ("one", "two"):
+    results.append(tmp_path / name, [clean, row("dog", **rest)], "transformed")
+  assert len(gather([tmp_path]).transformed) == 4
+  results.append(tmp_path / "two", [row("dog", id=7, **rest)], "transformed")
+  results.append(tmp_path / "one", [row("dog", id=7, **rest)], "transformed")
+  with pytest.raises(InputError, match="give one of the two folders"):
+    gather([tmp_path])
 
 
 def test_a_targeted_attack_must_reach_its_target_through_the_transform():
