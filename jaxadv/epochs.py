@@ -12,7 +12,7 @@ from jaxadv import training
 from jaxadv.errors import InputError
 from jaxadv.models import Classifier
 from jaxadv.segments import Examples, mixup_batches
-from jaxadv.training import Said, TrainState
+from jaxadv.training import Said
 
 HISTORY = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy")
 History = list[dict[str, float]]
@@ -21,7 +21,7 @@ History = list[dict[str, float]]
 class Progress(NamedTuple):
   """What a checkpoint holds: where training is, and the best variables so far."""
 
-  state: TrainState
+  state: Any  # a TrainState; of another training, what it goes on with
   best: Any
   history: History
 
@@ -55,7 +55,7 @@ def fit(
   keep = ocp.CheckpointManagerOptions(max_to_keep=1)
   with ocp.CheckpointManager(folder.resolve() / "epochs", options=keep) as manager:
     if (done := manager.latest_step()) is not None:
-      at = _restore(manager, done, at)
+      at = restore(manager, done, at)
       print(f"goes on after epoch {done}")
     bar = tqdm(total=options["epochs"], initial=len(at.history), desc="epochs")
     while len(at.history) < options["epochs"] and not training.has_stalled(
@@ -70,7 +70,7 @@ def fit(
       bar.set_postfix(loss=f"{loss:.3f}", validation=f"{said.accuracy:.3f}")
       bar.update()
       if len(history) % checkpoint_every == 0:
-        _save(manager, at)
+        save(manager, at)
     bar.close()
   kept, epoch = at.state.variables, len(at.history)
   if options["keep"] == "best":
@@ -117,7 +117,8 @@ def _prepare(
   return epoch_of, training.predict(model), Progress(state, state.variables, [])
 
 
-def _save(manager: ocp.CheckpointManager, at: Progress) -> None:
+def save(manager: ocp.CheckpointManager, at: Progress) -> None:
+  """Writes a checkpoint of the epoch that the history ends with."""
   content = {
     "state": ocp.args.StandardSave(at.state),
     "best": ocp.args.StandardSave(at.best),
@@ -126,7 +127,8 @@ def _save(manager: ocp.CheckpointManager, at: Progress) -> None:
   manager.save(len(at.history), args=ocp.args.Composite(**content))
 
 
-def _restore(manager: ocp.CheckpointManager, epoch: int, like: Progress) -> Progress:
+def restore(manager: ocp.CheckpointManager, epoch: int, like: Progress) -> Progress:
+  """The checkpoint of an epoch, shaped like `like`; InputError for a damaged one."""
   content = {
     "state": ocp.args.StandardRestore(like.state),
     "best": ocp.args.StandardRestore(like.best),

@@ -30,13 +30,22 @@ def probabilities(
   tagged: Iterable[tuple[Tag, np.ndarray]],
   samples: int,
 ) -> Iterator[tuple[Tag, np.ndarray]]:
+  """As `answers`, of a victim that is compiled for these waveforms alone."""
+  return answers(judge(logits_fn), params, tagged, samples)
+
+
+def answers(
+  logits: Callable[[Any, np.ndarray], np.ndarray],
+  params: Any,
+  tagged: Iterable[tuple[Tag, np.ndarray]],
+  samples: int,
+) -> Iterator[tuple[Tag, np.ndarray]]:
   """Yields (tag, probabilities float64 [classes]) of every waveform, as judged.
 
-  tagged: (anything, x [n]) of any lengths, read as they are needed. About `samples`
-  samples are judged at once, always as many clips of a length, so that each length is
-  compiled once; clips of one length keep their order.
+  logits: of `judge`. tagged: (anything, x [n]) of any lengths, read as they are needed.
+  About `samples` samples are judged at once, always as many clips of a length, so that
+  each length is compiled once; clips of one length keep their order.
   """
-  logits = judge(logits_fn)
   waiting: dict[int, list[tuple[Tag, np.ndarray]]] = {}
 
   def judged(some: list[tuple[Tag, np.ndarray]]) -> Iterator[tuple[Tag, np.ndarray]]:

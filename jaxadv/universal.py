@@ -1,12 +1,13 @@
 """One perturbation for many examples: the lift over a batch. Attacks don't change."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
-from jaxadv.core import Bind, Example, Goal, Problem
+from jaxadv.core import Bind, Example, Goal, Problem, Trial
 from jaxadv.losses import Objective
 from jaxadv.norms import L2
 from jaxadv.problem import Threat
@@ -107,3 +108,80 @@ def bind_universal(logits_fn: Callable, threat: Threat, objective: Objective) ->
     )
 
   return problem
+
+
+class Sums(NamedTuple):
+  """Over the clips of a batch, float32 [] each; those of batches and devices add up."""
+
+  clips: Any
+  loss: Any
+  margin: Any
+  fooled: Any  # clips that the attack won
+  signal: Any  # energy of the clips
+  noise: Any  # energy of what was added to them
+
+
+def bind_split(
+  logits_fn: Callable,
+  threat: Threat,
+  objective: Objective,
+  axis: str,
+  tell: Callable[[Sums], object],
+) -> Bind:
+  """As `bind_universal`, inside `jax.shard_map`, of a batch split over a mesh axis.
+
+  One all-reduce carries the gradient and all sums, so the attack sees the mean over the
+  whole batch and moves alike on every device. Examples with id -1 don't count: they
+  fill up a batch that the devices don't divide. For attacks whose step asks
+  `evaluate_with_grad` and nothing else. tell: given the sums while a step is traced,
+  which have no place in a Trial.
+  """
+  bound = bind_universal(logits_fn, threat, objective)
+
+  class Split(Problem):
+    def evaluate_with_grad(self, delta):
+      (batch,) = self.example.other
+
+      def share(delta):
+        sums = _sums(objective, threat, batch, self.logits(delta), delta)
+        return sums.loss, sums
+
+      (_, sums), grad = jax.value_and_grad(share, has_aux=True)(delta)
+      flat, unravel = ravel_pytree((sums, grad))
+      sums, grad = unravel(jax.lax.psum(flat, axis))
+      tell(sums)
+      count = jnp.maximum(sums.clips, 1.0)
+      trial = Trial(
+        delta,
+        sums.loss / count,
+        sums.margin / count < -objective.confidence,
+        self.norm.size(delta),
+        jnp.float32(jnp.inf),
+      )
+      return self.checked(trial, grad / count)
+
+  return lambda params, key, example: Split(*bound(params, key, example))
+
+
+def _sums(objective, threat, batch, logits, u) -> Sums:
+  """Of one device's share of a batch; u is 0 outside its mask."""
+  counts = batch.id >= 0
+
+  def total(values):
+    return jnp.sum(jnp.where(counts, values, 0.0))
+
+  def each(function):
+    return total(jax.vmap(function)(logits, batch.label, batch.target))
+
+  def energy(x):
+    return total(jax.vmap(lambda x: jnp.sum(jnp.square(x)))(x))
+
+  added = jax.lax.stop_gradient(heard(threat, batch, u)) - batch.x
+  return Sums(
+    total(1.0),
+    each(objective.loss),
+    each(objective.margin),
+    each(objective.success),
+    energy(batch.x),
+    energy(added),
+  )

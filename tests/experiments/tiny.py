@@ -127,6 +127,23 @@ def attack(root: Path, victim: Path, workdir: Path, **values: object) -> list[st
   return command("attack", config, **(tiny | values))
 
 
+def universal(root: Path, workdir: Path, victim: str, **values: object) -> list[str]:
+  """The command that trains one perturbation for 3 epochs of batches of 7 chunks."""
+  small = {
+    "workdir": workdir,
+    "victim": victim,
+    "test_victims": victim,
+    "data__root": root,
+    "data__vocabulary": "any",
+    "train__epochs": 3,
+    "train__batch": 7,
+    "train__test_every_epochs": 2,
+    "attacks__universal__step_size": 0.2,
+    "runtime__batch_chunks": 4,
+  }
+  return command("universal", REPO / "configs/universal.py", **(small | values))
+
+
 class Ended(NamedTuple):
   """Exit code and what was printed, of a process or of a call of main."""
 
