@@ -1,7 +1,7 @@
 """The backward pass of every kind of layer and network against its forward pass.
 
-python experiments/bench_layers.py --config=configs/bench_layers.py
-python experiments/bench_layers.py --config=configs/bench_layers.py \
+python experiments/bench.py --config=configs/bench_layers.py
+python experiments/bench.py --config=configs/bench_layers.py \
   --config.width=1.0 --config.batch=4 --config.workdir=runs/bench_layers_wide
 """
 
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
+      "kind": "layers",
       "workdir": "runs/bench_layers",
       "seed": 0,
       "batch": 8,

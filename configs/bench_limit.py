@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   return ConfigDict(
     {
+      "kind": "limit",
       "workdir": "runs/bench_limit",
       "seed": 0,
       "classes": 41,

@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
       "runtime": {
         "threads": 8,
         "processes": 0,
-        "lane_chunks": 256,
+        "lane_chunks": 0,
         "chunk": 0,
         "guards": True,  # look at the victim first (jaxadv/guards.py)
         "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"

@@ -71,7 +71,7 @@ def get_config(setting: str = "quick") -> ConfigDict:
       "runtime": {
         "threads": 4,
         "processes": 0,
-        "lane_chunks": 16,
+        "lane_chunks": 0,
         "chunk": 0,
         "guards": True,
         "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"

@@ -51,7 +51,7 @@ def get_config() -> ConfigDict:
       "runtime": {
         "threads": 4,
         "processes": 0,
-        "lane_chunks": 16,
+        "lane_chunks": 0,  # at once on a device; 0: what suits it
         "chunk": 0,  # steps between looks at the host; 0: what suits the device
         "guards": True,  # look at the victim first (jaxadv/guards.py)
         "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"

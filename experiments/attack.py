@@ -31,7 +31,7 @@ from jaxadv import (
 )
 from jaxadv.errors import InputError
 from jaxadv.judge import judge
-from jaxadv.victim import Victim, load_victims
+from jaxadv.victim import Victim, inference, load_victims
 
 
 def main(config: ConfigDict) -> None:
@@ -71,11 +71,13 @@ def attack_victim(
     "victim_weights": victim.digest,
     "clips": jobs.jobs_digest(buckets),
   }
+  variables = inference(victim, settings["precision"])
   folder = workdir.claim(settings["workdir"], settings, share[0])
   logits, device = judge(victim.logits), jax.devices()[0].device_kind
   shared = {
     "model": victim.name,
     "seed": settings["seed"],
+    "precision": settings["precision"],
     "config_hash": workdir.config_hash(settings),
     "versions": record.versions(),
     "device": f"{jax.device_count()} x {device}",
@@ -90,6 +92,7 @@ def attack_victim(
       victim,
       buckets,
       settings,
+      variables=variables,
       folder=folder,
       logits=logits,
       common=shared | {"attack": name},
@@ -104,7 +107,6 @@ def attack_victim(
   if not results.read(folder):
     raise InputError(f"no clip could be attacked: see {folder}/skipped.csv for why")
   print(report.write_report(folder))
-  print(usage_line(usages))
 
 
 def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
@@ -130,30 +132,19 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
 def write_run(folder, victim, shared, usages):
   """run.json: what the report says of the run as a whole."""
   path = folder / "run.json"
-  notes = json.loads(path.read_text())["notes"] if path.exists() else {}
+  used = json.loads(path.read_text()).get("usage", {}) if path.exists() else {}
   for name, usage in usages.items():
     if usage.lane_steps:
-      notes[name] = dataclasses.asdict(usage)
+      used[name] = dataclasses.asdict(usage)
   run = {
     "classes": victim.classes,
     "model": victim.name,
     "command": shlex.join(["python", *sys.argv]),
     "versions": shared["versions"],
     "device": shared["device"],
-    "notes": notes,
+    "usage": used,
   }
   workdir.write_text(path, json.dumps(run, indent=1))
-
-
-def usage_line(usages: Mapping[str, attack_run.Usage]) -> str:
-  """One line per attack: where its time went."""
-  return "\n".join(
-    f"{name}: {u.rows} rows, useful lane-steps {u.useful / u.lane_steps:.1%}, "
-    f"stepping {u.stepping_s:.1f} s, compiling {u.compiling_s:.1f} s, waiting for "
-    f"clips {u.waiting_s:.1f} s, judging and storing {u.judging_s:.1f} s"
-    for name, u in usages.items()
-    if u.lane_steps
-  )
 
 
 if __name__ == "__main__":

@@ -1,147 +1,50 @@
-"""What an attack step costs against the bare gradient: `python experiments/bench.py
---config=configs/bench_limit.py`; our attacks against those of other libraries, in
-`peers/`: `python experiments/bench.py --config=configs/bench_peers.py`.
+"""Benchmarks: `python experiments/bench.py --config=configs/bench_NAME.py`.
 
-In one process, interleaved, medians over repeats: the attack's compiled step on a full
-set of lanes, and the jitted value_and_grad of the same loss on the same batch. Machine
-and versions are printed, so that a number can be quoted.
+limit, layers, queue, scale, data, or peers (against other libraries), as the config's
+`kind` says. Each runs in one process, interleaves what it compares, prints machine and
+versions, and writes bench.md and a figure to the workdir.
 """
 
-import os
-import platform
-import time
-from collections.abc import Callable, Mapping
-from typing import Any
+import importlib
+from collections.abc import Callable
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+import matplotlib as mpl
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from jaxadv import build, cli, drive, engine, keys, problem, record, workdir
-from jaxadv.core import Example, examples
-from jaxadv.models.frontends import CHUNK_SAMPLES
-from jaxadv.report.tables import Table, to_markdown, to_text
+from jaxadv import cli, keys, workdir
+from jaxadv.errors import InputError
+from jaxadv.report.figures import save
+from jaxadv.report.p1_draw import STYLE
+from jaxadv.report.tables import to_markdown, to_text
 
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
-  if settings.get("kind") == "peers":
-    keys.check(settings, keys.BENCH_PEERS_KEYS)
+  kind = settings.get("kind", "")
+  if kind not in keys.BENCH_KEYS:
+    known = ", ".join(keys.BENCH_KEYS)
+    raise InputError(f"kind is {kind!r}: choose from {known}")
+  keys.check(settings, keys.BENCH_KEYS[kind])
+  if kind == "peers":
     # torch and the peers are no dependency of the rest
-    from peers import compare as against_peers
+    from benches.timing import machine
+    from peers import compare
 
-    against_peers.run(settings, f"{machine()}; {record.versions()}")
-    return
-  keys.check(settings, keys.BENCH_KEYS)
-  plans = {
-    name: build.attack_plan(name, entry, target=False)
-    for name, entry in settings["attacks"].items()
-  }
-  model = build.classifier(settings["model"], settings["classes"])
+    return compare.run(settings, machine())
   folder = workdir.claim(settings["workdir"], settings)
-  table = compare(model, plans, settings)
-  workdir.write_text(folder / "bench.md", to_markdown(table))
-  print(to_text(table))
+  measured = importlib.import_module(f"benches.{kind}").run(settings)
+  workdir.write_text(folder / "bench.md", to_markdown(measured.table))
+  draw(folder / "bench.png", measured.draw)
+  print(to_text(measured.table) + "\n" + measured.table.caption)
 
 
-def compare(model, plans: Mapping[str, build.AttackPlan], settings) -> Table:
-  """One row per attack: milliseconds per clip of a step and of the bare gradient."""
-  devices = jax.local_devices()[:1]
-  key = jax.random.key(settings["seed"])
-  batch = random_batch(settings["lanes"], settings["classes"], settings["seed"])
-  one = jax.tree.map(lambda leaf: leaf[0], batch)
-  variables, key = engine.replicate((model.init(key, one.x), key), devices)
-  first = next(iter(plans.values()))
-  timed = {"bare gradient": bare_gradient(model, first.objective, variables, batch)}
-  compiled = {"bare gradient": 0.0}
-  for name, plan in plans.items():
-    timed[name], compiled[name] = attack_step(
-      model, plan, variables, key, batch, one, devices
-    )
-  medians = interleaved(timed, settings["repeats"])
-  bare = medians["bare gradient"] / settings["lanes"]
-  rows = []
-  for name, seconds in medians.items():
-    passes = plans[name].attack.backward_passes if name in plans else 1
-    each = seconds / settings["lanes"]
-    cells = (f"{1e3 * each:.2f}", str(passes), f"{each / bare:.2f}")
-    rows.append((name, *cells, f"{compiled[name]:.1f}"))
-  return Table(
-    f"Cost of a step, {settings['lanes']} clips of {CHUNK_SAMPLES} samples",
-    ("step", "ms per clip", "backward passes", "times the gradient", "compile s"),
-    rows,
-    f"{machine()}; {record.versions()}; medians of {settings['repeats']}, interleaved",
-  )
-
-
-def random_batch(lanes: int, classes: int, seed: int) -> Example:
-  rng = np.random.default_rng(seed)
-  x = rng.normal(0, 0.1, (lanes, CHUNK_SAMPLES)).clip(-1, 1).astype(np.float32)
-  return examples(x, rng.integers(0, classes, lanes))
-
-
-def bare_gradient(model, objective, variables, batch: Example) -> Callable[[], Any]:
-  """The gradient of the summed loss of a batch: what nothing can beat."""
-
-  def loss(x, variables):
-    logits = jax.vmap(lambda one: model.apply(variables, one))(x)
-    return jax.vmap(objective.loss)(logits, batch.label, batch.target).sum()
-
-  function = jax.jit(jax.value_and_grad(loss))
-  x = jnp.asarray(batch.x)
-  return lambda: function(x, variables)
-
-
-def attack_step(model, plan, variables, key, batch, one, devices):
-  """(function that takes one step of all lanes, seconds to compile)."""
-
-  def logits(variables, x):
-    return model.apply(variables, x)
-
-  driver = drive.driver(
-    plan.attack, problem.bind(logits, plan.threat, plan.objective), _NEVER_ENOUGH
-  )
-  compiled = engine.compile_lanes(
-    driver,
-    variables,
-    key,
-    one,
-    lanes=len(batch.id),
-    chunk=1,  # one step is what is timed
-    devices=devices,
-  )
-  held = jax.tree.map(lambda leaf: leaf[None], batch)
-  lane = compiled.start(variables, key, held)
-  held = jax.device_put(held, lane.done.sharding)
-
-  def step():
-    nonlocal lane
-    lane = compiled.advance(variables, key, lane, held)
-    return lane.done
-
-  return step, compiled.seconds
-
-
-_NEVER_ENOUGH = build.GOALS["strongest"]
-
-
-def interleaved(timed: Mapping[str, Callable[[], Any]], repeats: int):
-  """Median seconds of each, taken in turn, after a warm-up."""
-  seconds: dict[str, list[float]] = {name: [] for name in timed}
-  for function in timed.values():
-    jax.block_until_ready(function())
-  for _ in range(repeats):
-    for name, function in timed.items():
-      began = time.perf_counter()
-      jax.block_until_ready(function())
-      seconds[name].append(time.perf_counter() - began)
-  return {name: float(np.median(some)) for name, some in seconds.items()}
-
-
-def machine() -> str:
-  device = jax.local_devices()[0]
-  return f"{device.device_kind} ({os.cpu_count()} cores, {platform.machine()})"
+def draw(path: Path, on: Callable[[Figure], None]) -> None:
+  with mpl.rc_context(STYLE):
+    figure = Figure(layout="constrained")
+    on(figure)
+    save(figure, path)
 
 
 if __name__ == "__main__":

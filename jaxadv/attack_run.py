@@ -15,11 +15,20 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxadv import build, data, drive, engine, ensemble, workdir
+from jaxadv import (
+  build,
+  compile_cache,
+  data,
+  drive,
+  engine,
+  ensemble,
+  memory,
+  workdir,
+)
 from jaxadv.core import Example
 from jaxadv.jobs import feed, load_starts
 from jaxadv.record import Finished, Job, Recorder
-from jaxadv.victim import Victim
+from jaxadv.victim import MATMUL, Victim
 
 _FLUSH_S = 30.0  # a finished example waits at most about so long for its row
 
@@ -29,12 +38,15 @@ class Usage:
   """Where the time of one attack went, in this session."""
 
   rows: int = 0
+  lanes: int = 0  # of a device, at the last bucket
   useful: int = 0  # lane-steps that brought an example further
   lane_steps: int = 0
   stepping_s: float = 0.0
   compiling_s: float = 0.0
+  from_cache: int = 0  # programs that were on disk, compiled by an earlier run
   waiting_s: float = 0.0  # for clips
-  judging_s: float = 0.0
+  storing_s: float = 0.0  # WAVs, judgements, rows
+  total_s: float = 0.0
 
   def add(self, look: engine.Look, rows: int) -> None:
     self.rows += rows
@@ -51,6 +63,7 @@ def run_attack(
   buckets: Sequence[tuple[int, Sequence[Job]]],
   settings: Mapping[str, Any],
   *,
+  variables: Any,
   folder: Path,
   logits: Callable,
   common: Mapping[str, Any],
@@ -60,13 +73,17 @@ def run_attack(
 ) -> Usage:
   """Attacks every job that has no row in `done`, and appends its row.
 
-  logits: what judges (`judge.judge`). common: what the rows share. clips: of the whole
-  data set, for attacks that begin at a clip of the wanted class. share: (index, count)
-  of the processes of a run: each takes every count-th clip.
+  variables: what is attacked (`victim.inference`). logits: what judges
+  (`judge.judge`), with the victim's own. common: what the rows share. clips: of the
+  whole data set, for attacks that begin at a clip of the wanted class. share: (index,
+  count) of the processes of a run: each takes every count-th clip.
+
+  Where the devices' memory is full, the clips left go on with half the lanes.
   """
   devices, usage = jax.local_devices(), Usage()
+  began, cached = time.perf_counter(), compile_cache.hits()
   key = jax.random.key(settings["seed"])
-  placed = engine.replicate((victim.variables, key), devices)
+  placed = engine.replicate((variables, key), devices)
   finished = {row["id"] for row in done}
   starts = None
   if any(stage.attack.needs_start for stage in plan.stages):
@@ -76,18 +93,52 @@ def run_attack(
   total = sum(len(jobs) for _, jobs in buckets)
   own = {job.id for _, jobs in buckets for job in jobs}
   done = [row for row in done if row["id"] in own]
+  bound = None  # on chunks at once, once memory was full
   with Progress(common["attack"], total, done) as progress:
     for chunks, jobs in buckets:
-      if not jobs:
-        continue
-      # of all jobs, not of those left: a resumed run compiles the same program
-      lanes = max(1, settings["runtime"]["lane_chunks"] // chunks)
-      lanes = min(lanes, -(-len(jobs) // len(devices)))
-      recorder = Recorder(folder, victim, plan, logits, common, lanes, process)
-      left = [job for job in jobs if job.id not in finished]
-      for rows in attack_bucket(plan, placed, left, settings, recorder, usage, starts):
-        progress.update(rows)
+      while left := [job for job in jobs if job.id not in finished]:
+        # of all jobs, not of those left: a resumed run compiles the same program
+        lanes = choose_lanes(chunks, len(jobs), settings, bound)
+        recorder = Recorder(folder, victim, plan, logits, common, lanes[0], process)
+        try:
+          for rows in attack_bucket(
+            plan, placed, left, settings, recorder, usage, lanes, starts
+          ):
+            finished |= {row["id"] for row in rows}
+            progress.update(rows)
+          break
+        except jax.errors.JaxRuntimeError as error:
+          if not memory.is_full(error) or usage.lanes <= 1:
+            raise
+          bound = usage.lanes // 2 * chunks
+          tqdm.write(f"memory is full with {usage.lanes} lanes: going on with half")
+        finally:
+          # a program is hundreds of memory maps on a CPU, of which Linux has 65,530 for
+          # a process; jax would keep the programs of all buckets, attacks and victims
+          jax.clear_caches()
+  usage.from_cache = compile_cache.hits() - cached
+  usage.total_s = time.perf_counter() - began
   return usage
+
+
+def choose_lanes(
+  chunks: int, jobs: int, settings: Mapping[str, Any], bound: int | None = None
+) -> tuple[int, int]:
+  """(lanes to compile first, the most that are of use), of each device.
+
+  runtime.lane_chunks is the chunks at once; 0: what suits the device. bound: on the
+  chunks at once, whatever is asked for.
+  """
+  devices = jax.local_devices()
+  each = -(-jobs // len(devices))
+  if asked := settings["runtime"]["lane_chunks"]:
+    most = max(1, asked // chunks)
+  else:
+    most = memory.most_lanes(devices[0].platform, chunks)
+  if bound is not None:
+    most = min(most, max(1, bound // chunks))
+  most = min(most, each)
+  return (most if asked else min(most, max(1, memory.FIRST_CHUNKS // chunks))), most
 
 
 def _share(jobs: Sequence[Job], process: int, count: int) -> list[Job]:
@@ -104,10 +155,14 @@ def attack_bucket(
   settings: Mapping[str, Any],
   recorder: Recorder,
   usage: Usage,
+  lanes: tuple[int, int],
   starts: Mapping[int, np.ndarray] | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-  """Attacks jobs of one length; yields rows as they are stored. placed: variables and
-  key, on all devices. Nothing is compiled where no clip can be used."""
+  """Attacks jobs of one length; yields rows as they are stored.
+
+  placed: variables and key, on all devices. lanes: of `choose_lanes`. Nothing is
+  compiled where no clip can be used.
+  """
   skipped = workdir.read_skipped(recorder.folder, recorder.process)
   held: dict[int, tuple[Job, Example, int]] = {}
   by_id, devices = {job.id: job for job in jobs}, jax.local_devices()
@@ -119,15 +174,21 @@ def attack_bucket(
     first = next(examples, None)
     if first is None:
       return
+    # an attack of more forward passes a step needs as much more memory
+    at_first, most = (max(1, n // stage.attack.forward_passes) for n in lanes)
+    usage.lanes = at_first
     compiled = engine.compile_lanes(
       drive.driver(stage.attack, plan.bind(logits_fn, stage), plan.goal),
       *placed,
       first,
-      precision=settings["precision"],
-      lanes=max(1, recorder.batch // stage.attack.forward_passes),
+      precision=MATMUL[settings["precision"]],
+      lanes=at_first,
       chunk=settings["runtime"]["chunk"] or engine.default_chunk(devices),
       devices=devices,
     )
+    if not settings["runtime"]["lane_chunks"]:
+      compiled = engine.fit(compiled, most)
+    usage.lanes = compiled.shape[1]
     usage.compiling_s += compiled.seconds
     yield from engine.run(compiled, *placed, itertools.chain([first], examples))
 
@@ -153,7 +214,7 @@ def record(
     some = pending[:batch]
     del pending[:batch]  # first: an interrupt while storing must not store them twice
     rows = recorder.store(some)
-    usage.judging_s += time.perf_counter() - began
+    usage.storing_s += time.perf_counter() - began
     since = time.monotonic()
     return rows
 

@@ -85,19 +85,20 @@ def _options(make: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
 class AttackPlan(NamedTuple):
   """One entry of `attacks` in a config. stages: one, or those of an ensemble.
 
-  goal: of every stage; None: each attack's own. through: the transform that the attack
-  knows of, whose twin is between it and the victim in every step, `draws` times.
+  goal: of every stage; None: each attack's own. through: twins of the transforms that
+  the attack knows of, all of them between it and the victim in every step, each `draws`
+  times.
   """
 
   stages: tuple[Stage, ...]
   threat: Threat
   goal: Goal | None
-  through: Twin | None = None
-  draws: int = 1
+  through: tuple[Twin, ...] = ()
+  draws: tuple[int, ...] = ()
 
   def bind(self, logits_fn: Callable, stage: Stage) -> Bind:
-    """The problem of a stage: the victim, behind the transform if there is one."""
-    if self.through is None:
+    """The problem of a stage: the victim, behind the transforms if there are any."""
+    if not self.through:
       return problem.bind(logits_fn, self.threat, stage.objective)
     return problem.bind_through(
       logits_fn, self.threat, stage.objective, self.through, self.draws
@@ -164,7 +165,7 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
   stages = made if ensemble else (Stage(entry["method"], attack, objective),)
   through, draws = _through(entry, key)
   return AttackPlan(
-    tuple(_drawn(stage, draws) for stage in stages),
+    tuple(_drawn(stage, sum(draws) or 1) for stage in stages),
     Threat(
       _lookup(NORMS, entry["norm"], key + "norm"),
       float("inf") if radius is None else float(radius),
@@ -177,7 +178,7 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
 
 
 def _drawn(stage: Stage, draws: int) -> Stage:
-  """The stage, whose every pass is one of each draw."""
+  """The stage, whose every pass is one of each of all draws."""
   attack = stage.attack
   return stage._replace(
     attack=attack._replace(
@@ -187,21 +188,44 @@ def _drawn(stage: Stage, draws: int) -> Stage:
   )
 
 
-def _through(entry: Mapping[str, Any], key: str) -> tuple[Twin | None, int]:
-  """The twin of the transform that an attack goes through, and its draws a step."""
+def _through(
+  entry: Mapping[str, Any], key: str
+) -> tuple[tuple[Twin, ...], tuple[int, ...]]:
+  """Twins of the transforms that an attack goes through, and the draws of each a step.
+
+  A transform of which all draws are alike has one.
+  """
   draws = entry.get("draws", 1)
   check_value(key + "draws", draws, int)
   if draws < 1:
     raise InputError(f"{key}draws is {draws!r}: give at least 1")
   if not entry.get("through"):
-    return None, draws
-  known = _transform(f"{key}through", entry["through"], "through")
-  if (found := twin(known)) is None:
-    raise InputError(
-      f"{key}through is {entry['through']['transform']!r}, which has no gradient: "
-      "leave it out, or give another transform"
-    )
-  return found, draws
+    return (), ()
+  twins, counts = [], []
+  for name, member in set_members(entry["through"]).items():
+    place = ".".join(filter(None, (f"{key}through", name)))
+    known = _transform(place, member, name)
+    if (found := twin(known)) is None:
+      raise InputError(
+        f"{place} is {member['transform']!r}, which has no gradient: leave it out, or "
+        "give another transform"
+      )
+    twins.append(found)
+    counts.append(draws if known.random else 1)
+  return tuple(twins), tuple(counts)
+
+
+def set_members(through: Any) -> dict[str, Any]:
+  """The transforms of a set by name: {"transform": "any", NAME: {...}, ...}.
+
+  Of another transform itself, its name "".
+  """
+  if not isinstance(through, Mapping) or through.get("transform") != "any":
+    return {"": through}
+  members = {name: entry for name, entry in through.items() if name != "transform"}
+  if not members:
+    raise InputError("a set of transforms, 'any', has no members: add one under a name")
+  return members
 
 
 def _make(factory: Callable, hyper: Mapping[str, Any], key: str) -> Any:

@@ -1,23 +1,32 @@
 """How every experiment starts and ends: flags, errors as one sentence, exit codes."""
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from jaxadv import compile_cache
 from jaxadv.errors import InputError
 
 
 def run(main: Callable[[ConfigDict], None]) -> None:
   """Parses --config=FILE and --config.KEY=VALUE, then calls main(config).
 
+  --profile writes what jax's profiler sees to WORKDIR-profile/, for TensorBoard or
+  Perfetto; for short runs, as it grows. What was compiled is kept on disk
+  (`compile_cache`).
+
   Exit codes: 0; 2 for bad input; 3 for a full disk or memory; 130 for Ctrl-C. One
   sentence on stderr, never a traceback, for all but defects of ours.
   """
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file
   flag = config_flags.DEFINE_config_file("config", None, "Path of a config.")
+  profile = flags.DEFINE_bool("profile", False, "Trace the run with jax.profiler.")
 
   def parse(arguments):
     try:
@@ -38,8 +47,10 @@ def run(main: Callable[[ConfigDict], None]) -> None:
 
   def guarded(arguments):
     del arguments
+    compile_cache.enable()
     try:
-      main(flag.value)
+      with _traced(flag.value) if profile.value else contextlib.nullcontext():
+        main(flag.value)
     except InputError as error:
       _stop(error, 2)
     except KeyboardInterrupt:
@@ -49,6 +60,12 @@ def run(main: Callable[[ConfigDict], None]) -> None:
       raise
 
   app.run(guarded, flags_parser=parse)
+
+
+def _traced(config: ConfigDict) -> contextlib.AbstractContextManager:
+  folder = Path(f"{config.get('workdir', 'runs/tables')}-profile")
+  print(f"profile: {folder}; open it with TensorBoard or ui.perfetto.dev", flush=True)
+  return jax.profiler.trace(folder)
 
 
 def _stop_if_full(error: Exception):

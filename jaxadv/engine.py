@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxadv import memory
 from jaxadv.core import Example, Trial
 from jaxadv.drive import Driver, Lane, Watch
 from jaxadv.lanes import Clock, fetch, lanes_for, pack, refills, stack
@@ -57,6 +58,7 @@ class Compiled(NamedTuple):
   passes: int  # forward and backward, of a step
   resize: Callable[[int], "Compiled"]  # the same with another number of lanes
   seconds: float
+  bytes: int  # that a step needs on each device; 0: not known
 
 
 def replicate(tree: Any, devices: Sequence[Any]) -> Any:
@@ -137,7 +139,19 @@ def compile_lanes(
   passes = attack.forward_passes + attack.backward_passes
   seconds = time.perf_counter() - began
   programs = (started, advanced, refilled)
-  return Compiled(*programs, shape, slots, chunk, passes, resize, seconds)
+  needed = memory.needed_bytes(advanced)
+  return Compiled(*programs, shape, slots, chunk, passes, resize, seconds, needed)
+
+
+def fit(compiled: Compiled, most: int) -> Compiled:
+  """The same with as many lanes as the devices' free memory holds, at most `most`."""
+  lanes = compiled.shape[1]
+  free = min(memory.free_bytes(device) for device in jax.local_devices())
+  fitting = min(most, memory.lanes_that_fit(compiled.bytes, lanes, free))
+  if fitting == lanes:
+    return compiled
+  fitted = compiled.resize(fitting)
+  return fitted._replace(seconds=compiled.seconds + fitted.seconds)
 
 
 def run(

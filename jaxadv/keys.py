@@ -59,6 +59,20 @@ ATTACK_KEYS = {
     "distributed": str,
   },
 }
+UNIVERSAL_KEYS = {
+  "workdir": str,
+  "seed": int,
+  "victim": str,
+  "test_victims": str,
+  "data": _DATA | {"split": str, "test_split": str},
+  "target": str,
+  "precision": str,
+  "attacks": dict,
+  "mask": {"start_s": float, "end_s": float, "low_hz": float, "high_hz": float},
+  "train": {"epochs": int, "batch": int, "test_every_epochs": int},
+  "runtime": _RUNTIME
+  | {"batch_chunks": int, "checkpoint_every_epochs": int, "distributed": str},
+}
 TRANSFER_KEYS = {
   "workdir": str,
   "sources": str,
@@ -77,34 +91,63 @@ TRANSFORMS_KEYS = {
   "runtime": _RUNTIME | {"batch_chunks": int},
 }
 TABULATE_KEYS = {"runs": str, "out": str}
-BENCH_KEYS = {
-  "workdir": str,
-  "seed": int,
-  "classes": int,
-  "lanes": int,
-  "repeats": int,
-  "model": TRAIN_KEYS["model"],
-  "attacks": dict,
-}
-BENCH_LAYERS_KEYS = {
-  "workdir": str,
-  "seed": int,
-  "batch": int,
-  "repeats": int,
-  "width": float,
-  "only": str,
-}
-BENCH_PEERS_KEYS = {
-  "kind": str,
-  "workdir": str,
-  "seed": int,
-  "victims": str,
-  "data": _DATA | {"split": str},
-  "clips": int,
-  "rms": float,
-  "only": str,
-  "compared": dict,
-  "runtime": {"threads": int, "libraries": str, "redo": str, "limit_s": int},
+_MODEL = TRAIN_KEYS["model"]
+BENCH_KEYS = {  # by the config's kind
+  "limit": {
+    "kind": str,
+    "workdir": str,
+    "seed": int,
+    "classes": int,
+    "lanes": int,
+    "repeats": int,
+    "model": _MODEL,
+    "attacks": dict,
+  },
+  "layers": {
+    "kind": str,
+    "workdir": str,
+    "seed": int,
+    "batch": int,
+    "repeats": int,
+    "width": float,
+    "only": str,
+  },
+  "queue": {
+    "kind": str,
+    "workdir": str,
+    "victim": str,
+    "data": ATTACK_KEYS["data"],
+    "targets": str,
+    "attacks": dict,
+    "runtime": _RUNTIME | {"lane_chunks": int, "chunk": int},
+  },
+  "scale": {
+    "kind": str,
+    "workdir": str,
+    "seed": int,
+    "steps": int,
+    "grows": {"examples": tuple, "lanes": tuple, "devices": tuple, "chunks": tuple},
+    "model": _MODEL,
+  },
+  "data": {
+    "kind": str,
+    "workdir": str,
+    "data": _DATA | {"split": str},
+    "clips": int,
+    "repeats": int,
+  },
+  "peers": {
+    "kind": str,
+    "workdir": str,
+    "seed": int,
+    "victims": str,
+    "data": _DATA | {"split": str},
+    "clips": int,
+    "rms": float,
+    "only": str,
+    "compared": dict,
+    "runtime": {"threads": int, "libraries": str, "redo": str, "limit_s": int},
+  },
 }
 _AT_LEAST = {  # smallest value of a number; the rest is checked where it is used
   "seed": 0,
@@ -130,11 +173,16 @@ _AT_LEAST = {  # smallest value of a number; the rest is checked where it is use
   "train.mask_noisy": 0,
   "train.unverified_weight": 0,
   "train.patience_epochs": 0,
+  "train.test_every_epochs": 0,
+  "mask.start_s": 0,
+  "mask.end_s": 0,
+  "mask.low_hz": 0,
+  "mask.high_hz": 0,
   "runtime.threads": 1,
   "runtime.processes": 0,
   "runtime.checkpoint_every_epochs": 1,
   "runtime.batch_chunks": 1,
-  "runtime.lane_chunks": 1,
+  "runtime.lane_chunks": 0,
   "runtime.chunk": 0,
   "runtime.limit_s": 0,
 }
@@ -144,7 +192,7 @@ _AT_MOST = {
   "train.mask_noisy": 1,
   "train.unverified_weight": 1,
 }
-PRECISIONS = ("highest", "default")
+PRECISIONS = ("highest", "default", "bfloat16")
 _CHOICES = {"precision": PRECISIONS, "train.keep": ("last", "best")}
 
 

@@ -55,6 +55,7 @@ _SCHEMA = pa.schema(
     ("backward_passes", pa.int32()),
     ("seconds", pa.float32()),  # share of the device's time, compilation excluded
     ("seed", pa.int64()),
+    ("precision", pa.string()),  # of the attack: highest, default or bfloat16
     ("config_hash", pa.string()),
     ("versions", pa.string()),  # "jax 0.10.2, jaxlib ..., jaxadv ..."
     ("device", pa.string()),
@@ -104,7 +105,7 @@ _TRANSFORMED = pa.schema(
     ("snr_db", pa.float32()),  # of the adversarial, before the transform
     ("new_label", pa.string()),  # what the model said before the transform
     ("new_conf", pa.float32()),  # P(new_label | before)
-    ("through", pa.string()),  # the transform that the attack knew of; null: none
+    ("through", pa.string()),  # what the attack knew of: a transform, a set "a + b"
     ("transform", pa.string()),  # its name in the config
     ("transformed_label", pa.string()),
     ("transformed_conf", pa.float32()),  # P(transformed_label | after)

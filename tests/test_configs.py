@@ -48,8 +48,8 @@ def test_config(path, choice):
   settings = config.to_dict()
   script = script_of(module)
   assert script.is_file()
-  kind = f"{script.stem}_{settings['kind']}" if "kind" in settings else script.stem
-  keys.check(settings, getattr(keys, f"{kind.upper()}_KEYS"))
+  known = getattr(keys, f"{script.stem.upper()}_KEYS")
+  keys.check(settings, known[settings["kind"]] if "kind" in settings else known)
   if "model" in settings:
     assert build.classifier(settings["model"], 41).network.classes == 41
   for name, entry in settings.get("attacks", {}).items():

@@ -35,7 +35,9 @@ ALLOWED = {
   "guards": CORE | {"errors", "inputs", "probe", "slopes"},
   "drive": CORE | {"inputs"},
   "lanes": {"drive"},
-  "engine": CORE | {"drive", "lanes"},
+  "memory": set(),
+  "compile_cache": set(),
+  "engine": CORE | {"drive", "lanes", "memory"},
   "universal": CORE | {"problem"},
   "segments": {"data"},
   "training": {"models", "segments"},
@@ -43,7 +45,7 @@ ALLOWED = {
   "cost": set(),
   "predictions": {"errors", "workdir"},
   "workdir": {"errors"},
-  "cli": {"errors"},
+  "cli": {"errors", "compile_cache"},
   "report": {"results", "errors", "predictions", "workdir"},
   "ensemble": STAGES,
   "keys": {"errors"},
@@ -53,13 +55,21 @@ ALLOWED = {
   "victim": STAGES | {"build", "checkpoint", "keys", "workdir"},
   "record": STAGES | {"build", "ensemble", "results", "victim", "workdir"},
   "jobs": {"core", "data", "errors", "record"},
-  "attack_run": STAGES | {"build", "ensemble", "jobs", "record", "victim", "workdir"},
+  "attack_run": STAGES
+  | {"build", "ensemble", "jobs", "record", "victim", "workdir"}
+  | {"compile_cache", "memory"},
+  "universal_data": {"data", "errors"},
+  "universal_step": STAGES
+  | {"build", "norm_lifts", "universal", "universal_data", "victim"},
+  "universal_run": STAGES
+  | {"epochs", "universal", "universal_data", "universal_step", "victim", "workdir"},
+  "universal_judge": STAGES | {"judge", "universal", "victim", "workdir"},
   "preflight": STAGES
   | {"build", "guards", "jobs", "inputs", "record", "victim", "workdir"},
 }
 DEVICE_STAGE = {
   *("norms", "losses", "core", "attacks", "problem", "drive", "engine", "judge"),
-  *("universal", "norm_lifts", "planted", "hyperplane", "lanes"),
+  *("universal", "norm_lifts", "planted", "hyperplane", "lanes", "memory"),
   *("inputs", "probe", "slopes", "guards", "ensemble"),
   *("models", "errors", "__init__"),
 }

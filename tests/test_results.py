@@ -9,7 +9,15 @@ import pytest
 
 from jaxadv import results
 
-TEXTS = ("model", "label", "clean_label", "new_label", "found_by", "config_hash")
+TEXTS = (
+  "model",
+  "label",
+  "clean_label",
+  "new_label",
+  "found_by",
+  "config_hash",
+  "precision",
+)
 FLAGS = ("clean_correct", "success_loop", "success", "success_pcm16")
 WATCHED = ("first_success_step", "nan_steps", "zero_gradients")
 NUMBERS = ("duration_s", "gt_conf", "new_conf", "gt_new_conf", "snr_db", "l2", "linf")

@@ -1,7 +1,7 @@
 """Convolution and pooling whose gradients are fast on CPU.
 
-Measured on 2 CPU cores by experiments/bench_layers.py (BUILD.md, "Convolution
-gradients"): XLA's own input gradient of a convolution is 3 to 4 times slower inside
+Measured on 2 CPU cores by configs/bench_layers.py (BUILD.md, "Convolution gradients"):
+XLA's own input gradient of a convolution is 3 to 4 times slower inside
 control flow, that of a max pool everywhere, and a convolution of few channels leaves
 most of each vector register empty. These give the same results, and a backward pass
 at about the cost of the forward pass.
@@ -79,7 +79,7 @@ def _convolve_folded(x, kernel, fold):
   # the tap by which `to` in a place hears `at` in the place before, itself, the next
   place, at, to = np.ogrid[-1:2, :fold, :fold]
   tap = (place * fold + at - to + size // 2)[..., None] == np.arange(size)
-  wide = jnp.einsum("patj,hjio->hpaito", tap.astype(np.float32), kernel)
+  wide = jnp.einsum("patj,hjio->hpaito", tap.astype(kernel.dtype), kernel)
   wide = wide.reshape(height, 3, fold * inputs, fold * outputs)
   x = jnp.pad(x, ((0, 0), (0, 0), (0, -w % fold), (0, 0)))
   out = _plain(x.reshape(b, h, -1, fold * inputs), wide)
@@ -137,24 +137,28 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 @jax.custom_vjp
 def weigh(x: Array, gate: Array) -> Array:
-  """Every channel times its gate. [B,H,W,C], [B,C] -> [B,H,W,C].
+  """Every channel times its gate, in x's precision. [B,H,W,C], [B,C] -> [B,H,W,C].
 
   The gate's gradient is a contraction: as a product and a sum over positions, XLA on
   CPU takes 5 to 10 times as long.
   """
-  return x * gate[:, None, None]
+  return x * gate.astype(x.dtype)[:, None, None]
 
 
 def _weigh_backward(residual, grad):
   x, gate = residual
-  return weigh(grad, gate), jnp.einsum("bhwc,bhwc->bc", grad, x)
+  of_gate = jnp.einsum("bhwc,bhwc->bc", grad, x, preferred_element_type=jnp.float32)
+  return weigh(grad, gate), of_gate.astype(gate.dtype)
 
 
 weigh.defvjp(lambda x, gate: (weigh(x, gate), (x, gate)), _weigh_backward)
 
 
 class Conv(nn.Module):
-  """'SAME' convolution with bias, odd kernel, Glorot-uniform (Keras's default)."""
+  """'SAME' convolution with bias, odd kernel, Glorot-uniform (Keras's default).
+
+  It computes in the precision of its kernel.
+  """
 
   channels: int
   size: tuple[int, int] = (3, 3)
@@ -164,4 +168,4 @@ class Conv(nn.Module):
     shape = (*self.size, x.shape[-1], self.channels)
     kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
     bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-    return conv(x, kernel) + bias
+    return conv(x.astype(kernel.dtype), kernel) + bias.astype(kernel.dtype)

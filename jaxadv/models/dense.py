@@ -1,5 +1,6 @@
 """The densely connected networks on raw waveforms, and on any spectrogram."""
 
+import functools
 from typing import ClassVar
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv.models.blocks import Conv, max_pool, weigh
+from jaxadv.models.folding import batch_norm, conv_norm, keras_norm
 from jaxadv.models.frontends import kapre_mel
 
 Array = jax.Array
@@ -29,23 +31,20 @@ class _Body(nn.Module):
   kernel: tuple[int, int]
   pool: tuple[int, int]
 
-  def _norm(self, x: Array, train: bool) -> Array:
-    return nn.BatchNorm(
-      use_running_average=not train, momentum=self.bn_momentum, epsilon=1e-3
-    )(x)
-
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
+    norm = functools.partial(keras_norm, self.bn_momentum)
     first = max(1, round(CHANNELS[0] * self.width) - x.shape[-1])
     x = jnp.concatenate([x, Conv(first, self.kernel)(x)], axis=-1)
     for channels in CHANNELS:
       growth = max(1, round(channels * self.width))
-      new = Conv(growth, (1, 1))(nn.relu(self._norm(x, train)))
-      new = Conv(growth, self.kernel)(nn.relu(self._norm(new, train)))
-      x = jnp.concatenate([excite(new), x], axis=-1)
+      new = nn.relu(batch_norm(x, norm(), train))
+      new = nn.relu(conv_norm(new, Conv(growth, (1, 1)), norm(), train))
+      new = excite(Conv(growth, self.kernel)(new))
+      x = jnp.concatenate([new, x.astype(new.dtype)], axis=-1)
       x = max_pool(x, self.pool, same=True)
     # a head is dense at each position, then a mean: the same as dense on the mean
-    x = nn.relu(self._norm(x, train)).mean((1, 2))
+    x = nn.relu(batch_norm(x, norm(), train)).mean((1, 2))
     logits = _dense(HEADS * self.classes)(x).reshape(-1, HEADS, self.classes)
     return nn.logsumexp(nn.log_softmax(logits), axis=1) - jnp.log(HEADS)
 
@@ -60,7 +59,8 @@ def excite(x: Array) -> Array:
   Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018, section 3 (ratio 2).
   """
   channels = x.shape[-1]
-  gate = nn.relu(_dense(max(1, channels // 2))(x.mean((1, 2))))
+  mean = x.mean((1, 2), dtype=jnp.float32)
+  gate = nn.relu(_dense(max(1, channels // 2))(mean))
   return weigh(x, nn.sigmoid(_dense(channels)(gate)))
 
 
@@ -77,9 +77,7 @@ class DenseSpectral(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, train: bool = False) -> Array:
-    x = nn.BatchNorm(
-      use_running_average=not train, momentum=self.bn_momentum, epsilon=1e-3
-    )(x)
+    x = batch_norm(x, keras_norm(self.bn_momentum), train)
     body = _Body(self.classes, self.width, self.bn_momentum, (3, 3), (2, 2))
     return body(x[..., None], train)
 
@@ -131,6 +129,4 @@ class DenseWav(nn.Module):
 
 def _norm_waveform(x: Array, momentum: float, train: bool) -> Array:
   """[B, samples] -> [B, samples, 1], by one mean and deviation; in a compact module."""
-  return nn.BatchNorm(use_running_average=not train, momentum=momentum, epsilon=1e-3)(
-    x[..., None]
-  )
+  return batch_norm(x[..., None], keras_norm(momentum), train)

@@ -20,6 +20,9 @@ HOP = 512
 MELS = 64
 CHUNK_FRAMES = 128
 CHUNK_SAMPLES = CHUNK_FRAMES * HOP
+# backends whose matrix product beats their FFT. On CPU the FFT is 4 to 5 times as fast
+# (forward and gradient, 16 clips); GPU and TPU have not been measured.
+BY_PRODUCT: tuple[str, ...] = ()
 
 
 def _hz_to_mel(hz):
@@ -64,10 +67,29 @@ def _mel_power(x: Array, hop: int = HOP) -> Array:
 
 def _mel_of(frames: Array) -> Array:
   """Mel power of frames. [frames, 1024] -> [frames, 64]."""
-  window = jnp.asarray(np.hanning(N_FFT + 1)[:-1], jnp.float32)
-  spectrum = jnp.fft.rfft(frames * window)
-  power = spectrum.real**2 + spectrum.imag**2
-  return power @ jnp.asarray(mel_filters())
+  if jax.default_backend() in BY_PRODUCT:
+    real, imag = jnp.split(_product(frames, _dft()), 2, axis=-1)
+  else:
+    spectrum = jnp.fft.rfft(frames * _hann().astype(np.float32))
+    real, imag = jnp.real(spectrum), jnp.imag(spectrum)
+  return _product(real**2 + imag**2, mel_filters())
+
+
+def _product(x, matrix):
+  """A spectrum is float32, whatever the precision of the network."""
+  return jnp.matmul(x, matrix, precision=jax.lax.Precision.HIGHEST)
+
+
+def _hann() -> np.ndarray:
+  return np.hanning(N_FFT + 1)[:-1]
+
+
+@functools.cache
+def _dft() -> np.ndarray:
+  """Real and imaginary parts of the windowed DFT, float32 [1024, 2 * 513]."""
+  turns = np.outer(np.arange(N_FFT), np.arange(N_FFT // 2 + 1)) / N_FFT
+  turning = _hann()[:, None] * np.exp(-2j * np.pi * turns)
+  return np.hstack([turning.real, turning.imag]).astype(np.float32)
 
 
 def log_mel_attack(x: Array) -> Array:

@@ -3,9 +3,11 @@
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv.models.blocks import Conv, max_pool
+from jaxadv.models.folding import conv_glu_norm, keras_norm
 from jaxadv.models.vgg import CHANNELS
 
 Array = jax.Array
@@ -31,10 +33,8 @@ class GCNN(nn.Module):
     x = x[..., None]
     for channels in CHANNELS:
       for _ in range(2):
-        x = nn.glu(Conv(2 * max(1, round(channels * self.width)))(x))
-        x = nn.BatchNorm(
-          use_running_average=not train, momentum=self.bn_momentum, epsilon=1e-3
-        )(x)
+        convolution = Conv(2 * max(1, round(channels * self.width)))
+        x = conv_glu_norm(x, convolution, keras_norm(self.bn_momentum), train)
       x = max_pool(x)
     glorot = nn.initializers.glorot_uniform()
-    return nn.Dense(self.classes, kernel_init=glorot)(x.mean((1, 2)))
+    return nn.Dense(self.classes, kernel_init=glorot)(x.mean((1, 2), dtype=jnp.float32))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxadv.models.blocks import Conv, max_pool
+from jaxadv.models.folding import conv_relu_norm, keras_norm
 from jaxadv.models.gru import GRU
 
 Array = jax.Array
@@ -21,10 +22,8 @@ def _convolutions(x: Array, width: float, bn_momentum: float, train: bool) -> Ar
   x = x[..., None]
   for channels in CHANNELS:
     for _ in range(2):
-      x = nn.relu(Conv(max(1, round(channels * width)))(x))
-      x = nn.BatchNorm(
-        use_running_average=not train, momentum=bn_momentum, epsilon=1e-3
-      )(x)
+      convolution = Conv(max(1, round(channels * width)))
+      x = conv_relu_norm(x, convolution, keras_norm(bn_momentum), train)
     x = max_pool(x)
   return x
 
@@ -45,7 +44,8 @@ class VGG13(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, train: bool = False) -> Array:
-    x = _convolutions(x, self.width, self.bn_momentum, train).mean((1, 2))
+    x = _convolutions(x, self.width, self.bn_momentum, train)
+    x = x.mean((1, 2), dtype=jnp.float32)
     return nn.Dense(self.classes, kernel_init=nn.initializers.glorot_uniform())(x)
 
 
@@ -65,7 +65,8 @@ class CRNN(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, train: bool = False) -> Array:
-    x = _convolutions(x, self.width, self.bn_momentum, train).mean(2)
+    x = _convolutions(x, self.width, self.bn_momentum, train)
+    x = x.mean(2, dtype=jnp.float32)
     units = x.shape[-1]
     both = [GRU(units)(x), GRU(units)(x[:, ::-1])[:, ::-1]]
     x = jnp.concatenate(both, axis=-1).mean(1)

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+_PRINTED = ("table_2", "table_3", "judgements", "times")
 _MOST_SKIPPED = 20  # file names that a terminal can stand
 
 
 def write_report(workdir: str | Path) -> str:
   """Writes summary.md, tables/, figures/, page/ and index.html into a run's folder.
 
-  Returns the text for the terminal: Tables 2 and 3, judgements, guards, skipped files,
-  where the page is. InputError where the folder holds no rows or a stored file is bad.
+  Returns the text for the terminal: Tables 2 and 3, judgements, where the time went,
+  guards, skipped files, where the page is. InputError where the folder holds no rows or
+  a stored file is bad.
   """
   # imported here: matplotlib and soundfile are slow to load, and rarely wanted
   from jaxadv.report import guards
@@ -25,7 +27,7 @@ def write_report(workdir: str | Path) -> str:
   items = "\n".join(f"- {escape_markdown(line)}" for line in lines)
   written = [*(to_markdown(table) for table in made.values()), skipped, "", items, ""]
   (run.workdir / "summary.md").write_text("\n".join(written), encoding="utf-8")
-  printed = [to_text(made[stem]) for stem in ("table_2", "table_3", "judgements")]
+  printed = [to_text(made[stem]) for stem in _PRINTED if stem in made]
   printed += [guards.to_text(guards.examine(run)), list_skipped(lines)]
   return "\n\n".join([*printed, f"Page: {_shown(run.workdir)}"])
 

@@ -88,12 +88,10 @@ def flatten(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:
-  """run.json without the classes, and what the rows do not agree on."""
-  facts = {key: value for key, value in run.facts.items() if key != "classes"}
-  notes = facts.pop("notes", None) or {}
-  pairs = flatten(facts) + flatten(
-    notes if isinstance(notes, Mapping) else {"notes": notes}
-  )
+  """run.json without classes and usage, and what the rows do not agree on."""
+  left_out = ("classes", "usage")
+  facts = {key: value for key, value in run.facts.items() if key not in left_out}
+  pairs = flatten(facts)
   pairs.append(("classes", str(len(run.classes))))
   return pairs + _mixed(run.rows)
 

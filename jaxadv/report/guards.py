@@ -14,6 +14,10 @@ from jaxadv.report.suite import OF_ENTRIES, Entry, Finding, find
 from jaxadv.report.summary import attacked, group
 from jaxadv.report.tables import MISSING, Table
 
+_FALL = 0.005  # of the attacked clips
+_OF_VERDICTS = ("judged again", "silent success")
+_NONE_DIRECT = "no clip was attacked without a transform in between"
+
 
 class Guards(NamedTuple):
   """What was found; which guards found nothing; (guard, why) of those that could not
@@ -25,18 +29,25 @@ class Guards(NamedTuple):
 
 
 def examine(run: Run) -> Guards:
-  """All guards, on the rows and the config of a run."""
+  """All guards, on the rows and the config of a run.
+
+  An attack through a transform aims at success behind it: verdicts without it say
+  nothing of the attack.
+  """
   listed = run.config.get("attacks") or {}
+  aware = {name for name, entry in listed.items() if entry.get("through")}
+  direct = [row for row in run.rows if row["attack"] not in aware]
   entries = [
     Entry(name, listed.get(rows[0]["attack"]) or {}, {r["id"]: r for r in right})
-    for name, rows in group(run.rows).items()
+    for name, rows in group(direct).items()
     if (right := attacked(rows))
   ]
   guards = Guards([], [], [])
   _look_at(guards, "victim", _preflight(run), "runtime.guards was off in this run")
   for guard, wrong, said in _OF_ROWS:
-    found = _each_row(run.rows, guard, wrong, said)
-    _look_at(guards, guard, found, "")
+    rows = direct if guard in _OF_VERDICTS else run.rows
+    _look_at(guards, guard, _each_row(rows, guard, wrong, said), _NONE_DIRECT)
+  _look_at(guards, "success kept", _kept(direct), _NONE_DIRECT)
   for guard, (look, why) in OF_ENTRIES.items():
     _look_at(guards, guard, look(guard, entries), why)
   if all(row["target"] is None for row in run.rows):
@@ -107,6 +118,23 @@ def _each_row(rows, guard, wrong, said) -> Iterator[Finding | None]:
   for name, some in group(rows).items():
     bad = [row for row in some if wrong(row)]
     yield find(guard, name, bad, said) if bad else None
+
+
+def _kept(rows) -> Iterator[Finding | None]:
+  """Whether an attack's success, judged again, is at most _FALL below the loop's."""
+  for name, some in group(rows).items():
+    told = [row for row in attacked(some) if row["success_loop"] is not None]
+    lost = [row for row in told if row["success_loop"] and not row["success"]]
+    fall = sum(row["success_loop"] - row["success"] for row in told)
+    points = 100 * fall / max(1, len(told))
+    said = (
+      f"success falls by {points:.1f} points when judged again, more than "
+      f"{100 * _FALL}: {some[0]['precision'] or 'its'} precision told the attack "
+      "something else; give precision highest, or confidence > 0"
+    )
+    if told:
+      fell = fall > _FALL * len(told)
+      yield find("success kept", name, lost, said) if fell else None
 
 
 def table(guards: Guards) -> Table:

@@ -12,7 +12,7 @@ from jaxadv.report.summary import summarise
 
 def make_tables(run: Run) -> dict[str, tables.Table]:
   """The tables of a run by the stem of their files."""
-  summary = summarise(run.rows)
+  summary, usage = summarise(run.rows), run.facts.get("usage")
   return {
     "table_2": tables.table_2(summary),
     "table_3": tables.table_3(summary),
@@ -20,7 +20,7 @@ def make_tables(run: Run) -> dict[str, tables.Table]:
     "guards": guards.table(guards.examine(run)),
     "watch": guards.watch(run.rows),
     "costs": tables.costs(summary),
-  }
+  } | ({"times": tables.times(usage)} if usage else {})
 
 
 def draw_figures(run: Run) -> list[dict]:

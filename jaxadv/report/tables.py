@@ -120,6 +120,41 @@ def costs(summary: list[dict]) -> Table:
   return _table("Cost", spec, summary, caption)
 
 
+def times(usage: Mapping[str, Mapping[str, float]]) -> Table:
+  """Where the time of each attack went. usage: of run.json, by attack."""
+  caption = (
+    "Of the process that ran the attack last, and its clips only. Lanes: examples at "
+    "once on a device, of the last bucket. Useful: lane-steps that brought an example "
+    "further. Stepping: on the device; cached programs were compiled by an earlier "
+    "run; waiting: the device for clips; storing: WAVs, judgements and rows, while the "
+    "device steps. Other: what no clock of these measured."
+  )
+  spec = [
+    ("Attack", "name", str),
+    ("Rows", "rows", str),
+    ("Lanes", "lanes", str),
+    ("Useful %", "useful_share", _percent),
+    ("Stepping s", "stepping_s", _fixed(1)),
+    ("Compiling s", "compiling_s", _fixed(1)),
+    ("Cached", "from_cache", str),
+    ("Waiting s", "waiting_s", _fixed(1)),
+    ("Storing s", "storing_s", _fixed(1)),
+    ("Other s", "other_s", _fixed(1)),
+    ("Total s", "total_s", _fixed(1)),
+  ]
+  parts = ("stepping_s", "compiling_s", "waiting_s", "storing_s")
+  entries = [
+    {
+      **note,
+      "name": name,
+      "useful_share": note["useful"] / note["lane_steps"],
+      "other_s": max(0.0, note["total_s"] - sum(note[part] for part in parts)),
+    }
+    for name, note in usage.items()
+  ]
+  return _table("Where the time went", spec, entries, caption)
+
+
 def is_text(column: str) -> bool:
   """Whether the column is set flush left."""
   return column in _TEXT_COLUMNS

@@ -45,7 +45,7 @@ ATTACK = {
   "no steps": ({"attacks__pgd__steps": 0}, ["attacks.pgd.steps", "0", "at least 1"]),
   "seed": ({"seed": -1}, ["seed", "-1", "at least 0"]),
   "seed too large": ({"seed": 2**70}, ["seed", str(2**70)]),
-  "lanes": ({"runtime__lane_chunks": 0}, ["runtime.lane_chunks", "0"]),
+  "lanes": ({"runtime__lane_chunks": -1}, ["runtime.lane_chunks", "-1"]),
   "threads": ({"runtime__threads": 0}, ["runtime.threads", "0"]),
   "band limit": ({"data__band_limit_hz": -5}, ["band_limit_hz", "-5"]),
   "precision": ({"precision": "exact"}, ["precision", "'exact'", "highest"]),

@@ -48,6 +48,7 @@ def run(folder, some, config=None, guards=PREFLIGHT):
 LOST, TARGET = failed(), {"target": "Oboe"}
 RAISED = {
   "judged again": ({"pgd": {1: {"success_loop": False}}}, "pgd", [1]),
+  "success kept": ({"pgd": {5: {"success": False}}}, "pgd", [5]),
   "silent success": (
     {"pgd": {7: {"silent_success": True}, 6: {"silent_success": True}}},
     "pgd",
@@ -104,10 +105,43 @@ def test_rows_made_for_a_flag_raise_it(tmp_path, guard):
   # what fails at a huge radius also fails where smaller ones or others win, and a loss
   # that loses clips also loses them to the single step
   allowed = {
+    "success kept": {"judged again"},
     "larger radius >= smaller": {"no limit, all fooled"},
     "losses agree": {"iterative >= single step", "gradient >= no gradient"},
   }
   assert others <= allowed.get(guard, set())
+
+
+@pytest.mark.parametrize(
+  "clips, lost, won, falls",
+  [(200, 1, 0, False), (199, 1, 0, True), (199, 2, 1, True), (199, 1, 1, False)],
+)
+def test_success_may_fall_by_half_a_point(tmp_path, clips, lost, won, falls):
+  made = [make_row(n, "pgd", precision="bfloat16") for n in range(clips)]
+  # those that were wrong before, and those without a loop, are not in the rate
+  made += [make_row(900, "pgd", clean_correct=False, success=False)]
+  made += [make_row(901, "pgd", success_loop=None, success=False)]
+  for row in made[:lost]:
+    row["success"] = False
+  for row in made[lost : lost + won]:
+    row["success_loop"] = False
+  found = examine(run(tmp_path, made, config={}))
+  mine = [f for f in found.findings if f.guard == "success kept"]
+  assert ("success kept" in found.passed) == (not falls) == (not mine)
+  if falls:
+    assert len(mine[0].examples) == lost and "bfloat16 precision" in mine[0].said
+    assert f"{100 / 199:.1f} points" in mine[0].said
+
+
+def test_attacks_through_a_transform_are_not_judged_without_it(tmp_path):
+  aware = {"transform": "noise", "snr_db": 20.0}
+  config = SOUND | {"pgd": SOUND["pgd"] | {"through": aware}}
+  lost = {n: {"success": False, "nan_steps": int(n == 3)} for n in range(8)}
+  found = examine(run(tmp_path, rows(pgd=lost), config))
+  assert [(f.guard, f.attack) for f in found.findings] == [("NaN", "pgd")]
+  alone = [row for row in rows() if row["attack"] == "pgd"]
+  untested = dict(examine(run(tmp_path / "alone", alone, config)).untested)
+  assert {"judged again", "silent success", "success kept"} <= set(untested)
 
 
 def test_a_minimum_norm_attack_may_not_need_more_than_noise(tmp_path):

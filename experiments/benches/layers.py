@@ -1,53 +1,48 @@
-"""What a backward pass costs against the forward pass, for each kind of layer and each
-network: `python experiments/bench_layers.py --config=configs/bench_layers.py`.
+"""What a backward pass costs against the forward pass, for each layer and network.
 
-In one process, interleaved, medians over repeats: forward; forward and the gradient of
-the input; the same inside `lax.fori_loop`; forward and the gradient of the weights.
-Machine and versions are printed, so that a number can be quoted.
+Forward; forward and the gradient of the input; the same inside `lax.fori_loop`; forward
+and the gradient of the weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench import interleaved, machine
 from flax import linen as nn
-from ml_collections import ConfigDict
 
-from jaxadv import cli, keys, record, workdir
+from benches.timing import Measured, bars, interleaved, machine
 from jaxadv.errors import InputError
 from jaxadv.models import FRONTENDS, MODELS
 from jaxadv.models.blocks import Conv, max_pool
 from jaxadv.models.dense import excite
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.models.gru import GRU
-from jaxadv.report.tables import Table, to_markdown, to_text
+from jaxadv.report.tables import Table
 
 _LOOP_STEPS = 3
 
 
-def main(config: ConfigDict) -> None:
-  settings = config.to_dict()
-  keys.check(settings, keys.BENCH_LAYERS_KEYS)
+def run(settings: Mapping[str, Any]) -> Measured:
+  """One row per layer and network. InputError where `only` names none."""
   cases = layers(settings["width"]) + networks(settings["width"])
   if settings["only"]:
     cases = [case for case in cases if settings["only"] in case.name]
     if not cases:
       raise InputError(f"only is {settings['only']!r}: no layer's name has it")
-  folder = workdir.claim(settings["workdir"], settings)
   rows = [row(case, settings) for case in cases]
   table = Table(
     f"Cost of a layer, {settings['batch']} examples, width {settings['width']:g}",
     ("layer", "input", "forward ms", "+ input gradient", "in a loop", "+ weights'"),
     rows,
-    "times the forward pass in brackets; "
-    f"{machine()}; {record.versions()}; medians of {settings['repeats']}, interleaved",
+    f"times the forward pass in brackets; {machine()}; "
+    f"medians of {settings['repeats']}, interleaved",
   )
-  workdir.write_text(folder / "bench.md", to_markdown(table))
-  print(to_text(table))
+  ratios = {r[0]: float(r[3].split("(")[1].rstrip(")")) for r in rows}
+  axis = "forward and input gradient, times the forward pass"
+  return Measured(table, bars(ratios, axis, goal=2.0))
 
 
 class Case(NamedTuple):
@@ -151,7 +146,3 @@ def row(case: Case, settings) -> tuple[str, ...]:
 def _call(function, *arguments):
   compiled = jax.jit(function)
   return lambda: compiled(*arguments)
-
-
-if __name__ == "__main__":
-  cli.run(main)

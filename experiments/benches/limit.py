@@ -1,0 +1,110 @@
+"""What an attack's step costs against the bare gradient of the same loss and batch.
+
+The attack's compiled step on a full set of lanes, and the jitted value_and_grad that
+nothing can beat.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benches.timing import Measured, bars, interleaved, machine
+from jaxadv import build, drive, engine, problem
+from jaxadv.core import Example, examples
+from jaxadv.models.frontends import CHUNK_SAMPLES
+from jaxadv.report.tables import Table
+
+
+def run(settings: Mapping[str, Any]) -> Measured:
+  """One row per attack: milliseconds per clip of a step and of the bare gradient."""
+  plans = {
+    name: build.attack_plan(name, entry, target=False)
+    for name, entry in settings["attacks"].items()
+  }
+  model = build.classifier(settings["model"], settings["classes"])
+  return compare(model, plans, settings)
+
+
+def compare(model, plans: Mapping[str, build.AttackPlan], settings) -> Measured:
+  devices = jax.local_devices()[:1]
+  key = jax.random.key(settings["seed"])
+  batch = random_batch(settings["lanes"], settings["classes"], settings["seed"])
+  one = jax.tree.map(lambda leaf: leaf[0], batch)
+  variables, key = engine.replicate((model.init(key, one.x), key), devices)
+  first = next(iter(plans.values()))
+  timed = {"bare gradient": bare_gradient(model, first.objective, variables, batch)}
+  compiled = {"bare gradient": 0.0}
+  for name, plan in plans.items():
+    timed[name], compiled[name] = attack_step(
+      model, plan, variables, key, batch, one, devices
+    )
+  medians = interleaved(timed, settings["repeats"])
+  bare = medians["bare gradient"] / settings["lanes"]
+  rows = []
+  for name, seconds in medians.items():
+    passes = plans[name].attack.backward_passes if name in plans else 1
+    each = seconds / settings["lanes"]
+    cells = (f"{1e3 * each:.2f}", str(passes), f"{each / bare:.2f}")
+    rows.append((name, *cells, f"{compiled[name]:.1f}"))
+  table = Table(
+    f"Cost of a step, {settings['lanes']} clips of {CHUNK_SAMPLES} samples",
+    ("step", "ms per clip", "backward passes", "times the gradient", "compile s"),
+    rows,
+    f"{machine()}; medians of {settings['repeats']}, interleaved",
+  )
+  ratios = {row[0]: float(row[3]) for row in rows}
+  return Measured(table, bars(ratios, "times the bare gradient", goal=1.0))
+
+
+def random_batch(lanes: int, classes: int, seed: int) -> Example:
+  rng = np.random.default_rng(seed)
+  x = rng.normal(0, 0.1, (lanes, CHUNK_SAMPLES)).clip(-1, 1).astype(np.float32)
+  return examples(x, rng.integers(0, classes, lanes))
+
+
+def bare_gradient(model, objective, variables, batch: Example) -> Callable[[], Any]:
+  """The gradient of the summed loss of a batch: what nothing can beat."""
+
+  def loss(x, variables):
+    logits = jax.vmap(lambda one: model.apply(variables, one))(x)
+    return jax.vmap(objective.loss)(logits, batch.label, batch.target).sum()
+
+  function = jax.jit(jax.value_and_grad(loss))
+  x = jnp.asarray(batch.x)
+  return lambda: function(x, variables)
+
+
+def attack_step(model, plan, variables, key, batch, one, devices):
+  """(function that takes one step of all lanes, seconds to compile)."""
+
+  def logits(variables, x):
+    return model.apply(variables, x)
+
+  driver = drive.driver(
+    plan.attack, problem.bind(logits, plan.threat, plan.objective), _NEVER_ENOUGH
+  )
+  compiled = engine.compile_lanes(
+    driver,
+    variables,
+    key,
+    one,
+    lanes=len(batch.id),
+    chunk=1,  # one step is what is timed
+    devices=devices,
+  )
+  held = jax.tree.map(lambda leaf: leaf[None], batch)
+  lane = compiled.start(variables, key, held)
+  held = jax.device_put(held, lane.done.sharding)
+
+  def step():
+    nonlocal lane
+    lane = compiled.advance(variables, key, lane, held)
+    return lane.done
+
+  return step, compiled.seconds
+
+
+_NEVER_ENOUGH = build.GOALS["strongest"]

@@ -1,0 +1,63 @@
+"""How many lanes fit: what the compiler says that a step needs, and what is free."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+# chunks of 65,536 samples at once. On a CPU more are no faster (BUILD.md); elsewhere
+# the first compilation tells how many more fit
+FIRST_CHUNKS = 16
+_MOST_CHUNKS = 512  # past what fills an accelerator, more lanes only lengthen the tail
+_SHARE = 0.8  # of what is free: the judge and the allocator's gaps need some too
+
+
+def free_bytes(device: Any) -> int:
+  """Of the device; of the host, divided by its devices, where it shares the host's."""
+  stats = device.memory_stats()
+  if stats and "bytes_limit" in stats:
+    return stats["bytes_limit"] - stats["bytes_in_use"]
+  return _host_bytes() // jax.local_device_count()
+
+
+def _host_bytes() -> int:
+  try:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return 1024 * next(int(x.split()[1]) for x in lines if x.startswith("MemAvail"))
+  except (OSError, StopIteration):  # not Linux: what is built in
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def needed_bytes(program: Any) -> int:
+  """Of a compiled program on one device: arguments, results and what lies between."""
+  stats = program.memory_analysis()
+  if stats is None:  # a backend that does not tell
+    return 0
+  taken = stats.argument_size_in_bytes + stats.output_size_in_bytes
+  return taken + stats.temp_size_in_bytes - stats.alias_size_in_bytes
+
+
+def lanes_that_fit(needed: int, lanes: int, free: int) -> int:
+  """The largest number of lanes, `lanes` times or over a power of two, that fit in
+  `free` bytes, where `lanes` of them need `needed`; at least 1.
+
+  What does not grow with the lanes (the parameters) is counted as if it did, so no
+  more than fit are ever promised.
+  """
+  while lanes > 1 and needed > _SHARE * free:
+    lanes, needed = lanes // 2, -(-needed // 2)
+  while 0 < 2 * needed <= _SHARE * free:
+    lanes, needed = lanes * 2, needed * 2
+  return lanes
+
+
+def most_lanes(platform: str, chunks: int) -> int:
+  """More lanes than these are of no use for clips of so many chunks."""
+  most = FIRST_CHUNKS if platform == "cpu" else _MOST_CHUNKS
+  return max(1, most // chunks)
+
+
+def is_full(error: BaseException) -> bool:
+  """Whether a device ran out of memory."""
+  return "RESOURCE_EXHAUSTED" in str(error)

@@ -1,0 +1,43 @@
+"""How many lanes are chosen, from bytes alone."""
+
+import jax
+import jax.numpy as jnp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxadv import memory
+
+BYTES = st.integers(1, 2**40)
+
+
+@given(needed=BYTES, lanes=st.integers(1, 512), free=BYTES)
+def test_as_many_lanes_as_fit_and_no_more(needed, lanes, free):
+  fitting = memory.lanes_that_fit(needed, lanes, free)
+  each = needed / lanes
+  # a halved odd number of lanes rounds down
+  assert fitting == 1 or fitting * each <= 0.81 * free
+  assert 2 * (fitting + 1) * each > 0.79 * free
+
+
+def test_an_unknown_need_changes_nothing():
+  assert memory.lanes_that_fit(0, 7, 10**9) == 7
+
+
+def test_the_compiler_says_what_a_program_needs():
+  program = jax.jit(lambda x: (x @ x).sum()).lower(jnp.ones((512, 512))).compile()
+  assert 2**20 <= memory.needed_bytes(program) <= 3 * 2**20
+
+
+def test_free_memory_is_shared_by_the_devices_of_a_cpu():
+  free = memory.free_bytes(jax.devices()[0])
+  assert 2**20 < free < 2**40
+  with open("/proc/meminfo") as lines:
+    total = 1024 * int(next(x for x in lines if x.startswith("MemTotal")).split()[1])
+  assert free * jax.local_device_count() < total
+
+
+def test_long_clips_get_fewer_lanes():
+  assert memory.most_lanes("cpu", 1) == 16
+  assert memory.most_lanes("cpu", 5) == 3
+  assert memory.most_lanes("cpu", 99) == 1
+  assert memory.most_lanes("gpu", 1) > 16
