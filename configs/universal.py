@@ -36,7 +36,8 @@ def get_config() -> ConfigDict:
           "loss": "cross_entropy",
           "optimizer": "plain",  # or "momentum", "adam"
           "random_start": False,
-          "step_size": 0.1,  # share of the radius; 0: 2.5 / steps, small for minibatches
+          # share of the radius; 0: 2.5 / steps, which is small for minibatches
+          "step_size": 0.1,
         }
       },
       # where it may write: seconds of a chunk, hertz; 0 to 0: everywhere

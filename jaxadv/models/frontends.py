@@ -89,7 +89,7 @@ def _dft() -> np.ndarray:
   """Real and imaginary parts of the windowed DFT, float32 [1024, 2 * 513]."""
   turns = np.outer(np.arange(N_FFT), np.arange(N_FFT // 2 + 1)) / N_FFT
   turning = _hann()[:, None] * np.exp(-2j * np.pi * turns)
-  return np.hstack([turning.real, turning.imag]).astype(np.float32)
+  return np.hstack([np.real(turning), np.imag(turning)]).astype(np.float32)
 
 
 def log_mel_attack(x: Array) -> Array:
