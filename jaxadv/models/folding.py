@@ -114,8 +114,9 @@ def _is_folded(norm):
 
 
 def _folds(norm):
-  """Whether this is the pass of `fold`."""
-  return norm.is_mutable_collection("params") and not norm.is_initializing()
+  """Whether this is the pass of `fold`: others do not change weights alone."""
+  changes = norm.is_mutable_collection
+  return changes("params") and not changes("batch_stats")
 
 
 def _left(norm):

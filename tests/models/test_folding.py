@@ -188,3 +188,10 @@ def test_in_bfloat16_it_says_nearly_the_same():
     np.linalg.norm(gradient[0]) * np.linalg.norm(coarse_gradient[0])
   )
   assert cosine > 0.5
+
+
+def test_a_pass_that_may_change_everything_folds_nothing():
+  """As tests and users make it to look at layers: apply(..., mutable=True)."""
+  network, trained, _, _ = forms("vgg13")
+  _, kept = network.apply(trained, inputs("vgg13"), mutable=True)
+  assert jax.tree.all(jax.tree.map(np.array_equal, kept["params"], trained["params"]))
