@@ -134,8 +134,11 @@ def draw(figure: Figure, points: list[Point]) -> None:
       markersize=3.5,
       linewidth=1.2,
     )
-    axes.set_xscale("log", base=10 if grows == "examples" else 2)
+    axes.set_xscale("log")
+    values = [p.value for p in some]
+    axes.set_xticks(values, [f"{value:,}" for value in values])
+    axes.minorticks_off()
     axes.set_xlabel(grows)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * max(p.ms_per_chunk_step for p in points))
     axes.grid(linewidth=0.4, alpha=0.5)
   figure.supylabel("ms per chunk-step", fontsize=8)
