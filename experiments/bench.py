@@ -1,8 +1,8 @@
 """Benchmarks: `python experiments/bench.py --config=configs/bench_NAME.py`.
 
-limit, layers, queue, scale, data, or peers (against other libraries), as the config's
-`kind` says. Each runs in one process, interleaves what it compares, prints machine and
-versions, and writes bench.md and a figure to the workdir.
+The config's `kind` says which: limit, layers, queue, scale, data, transforms, or peers
+(against other libraries). Each runs in one process, interleaves what it compares,
+prints machine and versions, and writes bench.md and a figure to the workdir.
 """
 
 import importlib

@@ -136,6 +136,14 @@ BENCH_KEYS = {  # by the config's kind
     "clips": int,
     "repeats": int,
   },
+  "transforms": {
+    "kind": str,
+    "workdir": str,
+    "seed": int,
+    "data": _DATA | {"split": str},
+    "clips": int,
+    "transforms": dict,
+  },
   "peers": {
     "kind": str,
     "workdir": str,

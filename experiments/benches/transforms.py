@@ -1,0 +1,55 @@
+"""Clips per second and core of each transform, and how exactly it keeps time.
+
+Seconds are those of the process's own threads (`time.process_time`), so that other work
+on the machine counts little; a transform that uses several cores is charged for all.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import signal
+
+from benches.timing import Measured, bars, machine
+from jaxadv import build, data
+from jaxadv.report.tables import Table
+from jaxadv.transforms import Transform
+from jaxadv.transforms.transform import SAMPLE_RATE_HZ, rng_of
+
+
+def run(settings: Mapping[str, Any]) -> Measured:
+  """One row per transform, the paper's and the others."""
+  dataset = build.dataset(settings["data"], settings["data"]["split"])
+  some = list(dataset.clips)[: settings["clips"]]
+  clips = [one.x[: one.samples] for one in data.load(some) if one.x is not None]
+  sound_s = sum(map(len, clips)) / SAMPLE_RATE_HZ
+  rows, rates = [], {}
+  for transform in build.transforms(settings["transforms"]):
+    seconds, delays = measure(transform, clips, settings["seed"])
+    rates[transform.name] = len(clips) / seconds
+    cells = (f"{rates[transform.name]:.0f}", f"{sound_s / seconds:.0f}")
+    rows.append((transform.name, *cells, f"{np.median(delays):.0f}"))
+  table = Table(
+    f"{len(clips)} clips of {settings['data']['root']}, {sound_s:.0f} s of sound",
+    ("Transform", "clips per second", "times real time", "delay, samples"),
+    rows,
+    "per core, in CPU seconds; delay: where the cross-correlation with the clip peaks, "
+    f"median over clips; {machine()}",
+  )
+  return Measured(table, bars(rates, "clips per second and core"))
+
+
+def measure(
+  transform: Transform, clips: list[np.ndarray], seed: int
+) -> tuple[float, list[int]]:
+  """(CPU seconds of all clips, delay of each in samples), after a warm-up of one."""
+  transform(clips[0], rng_of(seed, 0, transform.name))
+  seconds, delays = 0.0, []
+  for at, x in enumerate(clips):
+    began = time.process_time()
+    y = transform(x, rng_of(seed, at, transform.name))
+    seconds += time.process_time() - began
+    likeness = signal.correlate(y, x, method="fft")
+    delays.append(int(np.abs(likeness).argmax()) - (len(x) - 1))
+  return seconds, delays
