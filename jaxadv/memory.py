@@ -39,17 +39,12 @@ def needed_bytes(program: Any) -> int:
 
 
 def lanes_that_fit(needed: int, lanes: int, free: int) -> int:
-  """The largest number of lanes, `lanes` times or over a power of two, that fit in
-  `free` bytes, where `lanes` of them need `needed`; at least 1.
+  """How many lanes fit in `free` bytes, where `lanes` of them need `needed`; at least 1.
 
   What does not grow with the lanes (the parameters) is counted as if it did, so no
-  more than fit are ever promised.
+  more than fit are ever promised. `lanes` where the need is not known (0).
   """
-  while lanes > 1 and needed > _SHARE * free:
-    lanes, needed = lanes // 2, -(-needed // 2)
-  while 0 < 2 * needed <= _SHARE * free:
-    lanes, needed = lanes * 2, needed * 2
-  return lanes
+  return max(1, int(_SHARE * free * lanes / needed)) if needed else lanes
 
 
 def most_lanes(platform: str, chunks: int) -> int:
