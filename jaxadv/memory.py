@@ -39,10 +39,10 @@ def needed_bytes(program: Any) -> int:
 
 
 def lanes_that_fit(needed: int, lanes: int, free: int) -> int:
-  """How many lanes fit in `free` bytes, where `lanes` of them need `needed`; at least 1.
+  """How many lanes fit in `free` bytes, where `lanes` of them need `needed`.
 
-  What does not grow with the lanes (the parameters) is counted as if it did, so no
-  more than fit are ever promised. `lanes` where the need is not known (0).
+  At least 1; `lanes` where the need is not known (0). What does not grow with the lanes
+  (the parameters) is counted as if it did, so no more than fit are ever promised.
   """
   return max(1, int(_SHARE * free * lanes / needed)) if needed else lanes
 
