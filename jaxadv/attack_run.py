@@ -35,7 +35,7 @@ _FLUSH_S = 30.0  # a finished example waits at most about so long for its row
 
 @dataclasses.dataclass
 class Usage:
-  """Where the time of one attack went, in this session."""
+  """Where the time of one attack went, in this process."""
 
   rows: int = 0
   lanes: int = 0  # of a device, at the last bucket
