@@ -30,8 +30,9 @@ from jaxadv import (
   workdir,
 )
 from jaxadv.errors import InputError
+from jaxadv.inference import inference
 from jaxadv.judge import judge
-from jaxadv.victim import Victim, inference, load_victims
+from jaxadv.victim import Victim, load_victims
 
 
 def main(config: ConfigDict) -> None:

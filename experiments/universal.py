@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxadv import build, cli, cluster, data, keys, record, universal_run, workdir
 from jaxadv.data.audio import SAMPLE_RATE_HZ
 from jaxadv.errors import InputError
+from jaxadv.inference import inference
 from jaxadv.judge import judge
 from jaxadv.problem import Threat
 from jaxadv.report import grid, list_skipped, tables
@@ -53,6 +54,7 @@ def main(config: ConfigDict) -> None:
     "clips": digest(clips),
     "test_clips": {path: digest(one.clips) for path, one in judges.items()},
   }
+  variables = inference(victim, settings["precision"])
   folder = workdir.claim(settings["workdir"], settings, share[0])
   if (folder / "metrics.json").exists():
     print(f"{folder} is finished: delete it to train again")
@@ -66,7 +68,14 @@ def main(config: ConfigDict) -> None:
 
   aim = victim.classes.index(settings["target"]) if settings["target"] else -1
   trained = universal_run.train(
-    victim, clips, settings, folder, test=test, target=aim, share=share
+    victim,
+    clips,
+    settings,
+    folder,
+    variables=variables,
+    test=test,
+    target=aim,
+    share=share,
   )
   # every process judges all of it, and none has to wait; the first one writes
   tested = {victims[path].name: judges[path].test(trained.u) for path in listed}

@@ -26,9 +26,10 @@ from jaxadv import (
   workdir,
 )
 from jaxadv.core import Example
+from jaxadv.inference import MATMUL
 from jaxadv.jobs import feed, load_starts
 from jaxadv.record import Finished, Job, Recorder
-from jaxadv.victim import MATMUL, Victim
+from jaxadv.victim import Victim
 
 _FLUSH_S = 30.0  # a finished example waits at most about so long for its row
 
@@ -73,7 +74,7 @@ def run_attack(
 ) -> Usage:
   """Attacks every job that has no row in `done`, and appends its row.
 
-  variables: what is attacked (`victim.inference`). logits: what judges
+  variables: what is attacked (`inference.inference`). logits: what judges
   (`judge.judge`), with the victim's own. common: what the rows share. clips: of the
   whole data set, for attacks that begin at a clip of the wanted class. share: (index,
   count) of the processes of a run: each takes every count-th clip.

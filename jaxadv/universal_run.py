@@ -46,6 +46,7 @@ def train(
   settings: Mapping[str, Any],
   folder: Path,
   *,
+  variables: Any,
   test: Test,
   target: int = -1,
   share: tuple[int, int] = (0, 1),
@@ -53,7 +54,8 @@ def train(
 ) -> Trained:
   """Trains from the last checkpoint in `folder`/epochs on, and writes history.csv.
 
-  Ends as it would have without a break: all is drawn from (seed, epoch). share: (index,
+  Ends as it would have without a break: all is drawn from (seed, epoch). variables:
+  what is attacked (`inference.inference`). share: (index,
   count) of the processes, which all call this; the first writes. devices: of all
   processes; None: all there are.
 
@@ -64,8 +66,8 @@ def train(
   total = universal_data.count_batches(counts, settings)
   plan = plan_of(settings, epoch_count * total)
   made = trainer(plan, victim, settings, devices or jax.devices(), target)
-  variables = made.replicate(victim.variables)
-  lane, history = jax.device_get(made.start(victim.variables)), []
+  lane, history = jax.device_get(made.start(variables)), []
+  variables = made.replicate(variables)
   skipped = workdir.read_skipped(folder, share[0])
   keep = ocp.CheckpointManagerOptions(max_to_keep=1)
   with ocp.CheckpointManager(folder.resolve() / "epochs", options=keep) as manager:

@@ -18,6 +18,7 @@ from jaxadv.core import Example
 from jaxadv.data.audio import CHUNK_SAMPLES, SAMPLE_RATE_HZ
 from jaxadv.drive import Lane, driver
 from jaxadv.errors import InputError
+from jaxadv.inference import MATMUL
 from jaxadv.norm_lifts import band_limited
 from jaxadv.universal import LATEST, Sums, bind_split, bind_universal, shared
 from jaxadv.universal_data import Batch
@@ -131,7 +132,7 @@ def trainer(
   def step(variables, lane, batch):
     told: list[Sums] = []
     drive = driver(plan.attack, bind_split(*given, _AXIS, told.append), LATEST)
-    with jax.default_matmul_precision(settings["precision"]):
+    with jax.default_matmul_precision(MATMUL[settings["precision"]]):
       lane = drive.advance(variables, key(), lane, example(batch))
     return lane, told[0]
 

@@ -53,14 +53,15 @@ ALLOWED = {
   "cluster": {"errors"},
   "checkpoint": {"errors", "workdir"},
   "victim": STAGES | {"build", "checkpoint", "keys", "workdir"},
+  "inference": {"errors", "models", "victim"},
   "record": STAGES | {"build", "ensemble", "results", "victim", "workdir"},
   "jobs": {"core", "data", "errors", "record"},
   "attack_run": STAGES
   | {"build", "ensemble", "jobs", "record", "victim", "workdir"}
-  | {"compile_cache", "memory"},
+  | {"compile_cache", "inference", "memory"},
   "universal_data": {"data", "errors"},
   "universal_step": STAGES
-  | {"build", "norm_lifts", "universal", "universal_data", "victim"},
+  | {"build", "inference", "norm_lifts", "universal", "universal_data", "victim"},
   "universal_run": STAGES
   | {"epochs", "universal", "universal_data", "universal_step", "victim", "workdir"},
   "universal_judge": STAGES | {"judge", "universal", "victim", "workdir"},

@@ -25,10 +25,6 @@ def run(settings: Mapping[str, Any]) -> Measured:
     for name, entry in settings["attacks"].items()
   }
   model = build.classifier(settings["model"], settings["classes"])
-  return compare(model, plans, settings)
-
-
-def compare(model, plans: Mapping[str, build.AttackPlan], settings) -> Measured:
   devices = jax.local_devices()[:1]
   key = jax.random.key(settings["seed"])
   batch = random_batch(settings["lanes"], settings["classes"], settings["seed"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tiny
 
 from jaxadv import results
@@ -29,10 +30,13 @@ def test_an_attack_in_bfloat16_is_judged_in_float32(
   assert rows and any(coarse != fine for coarse, fine in pairs)
 
 
-def test_a_function_of_ones_own_has_no_bfloat16(dataset, tmp_path, capsys):
-  command = tiny.attack(
-    dataset, f"{FILE}:function", tmp_path / "run", precision="bfloat16"
-  )
-  said = tiny.sentence(tiny.call(command, capsys))
+@pytest.mark.parametrize("command", [tiny.attack, tiny.universal])
+def test_a_function_of_ones_own_has_no_bfloat16(dataset, tmp_path, capsys, command):
+  values = {"precision": "bfloat16"}
+  if command is tiny.attack:
+    asked = tiny.attack(dataset, f"{FILE}:function", tmp_path / "run", **values)
+  else:
+    asked = tiny.universal(dataset, tmp_path / "run", f"{FILE}:function", **values)
+  said = tiny.sentence(tiny.call(asked, capsys))
   assert "'bfloat16'" in said and "'loudest'" in said and "'highest'" in said
   assert not (tmp_path / "run").exists()
