@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
         },
         "carlini_wagner": {"method": "carlini_wagner", "norm": "l2"},
         "deepfool": {"method": "deepfool", "norm": "l2", "steps": 1000},
+        "lbfgs": {"method": "lbfgs", "norm": "l2"},
       },
     }
   )

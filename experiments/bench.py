@@ -1,11 +1,12 @@
 """Benchmarks: `python experiments/bench.py --config=configs/bench_NAME.py`.
 
-The config's `kind` says which: limit, layers, queue, scale, data, transforms, or peers
-(against other libraries). Each runs in one process, interleaves what it compares,
+The config's `kind` says which: limit, layers, queue, scale, data, transforms; speed and
+peers (against other libraries). Each runs in one process, interleaves what it compares,
 prints machine and versions, and writes bench.md and a figure to the workdir.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +28,20 @@ def main(config: ConfigDict) -> None:
     known = ", ".join(keys.BENCH_KEYS)
     raise InputError(f"kind is {kind!r}: choose from {known}")
   keys.check(settings, keys.BENCH_KEYS[kind])
+  if kind in ("peers", "speed") and not importlib.util.find_spec("torch"):
+    raise InputError(
+      "torch is missing, which the other libraries need: "
+      "pip install -c constraints.txt -e '.[experiments,bench]'"
+    )
   if kind == "peers":
     # torch and the peers are no dependency of the rest
     from benches.timing import machine
     from peers import compare
 
     return compare.run(settings, machine())
+  module = importlib.import_module(f"benches.{kind}")
   folder = workdir.claim(settings["workdir"], settings)
-  measured = importlib.import_module(f"benches.{kind}").run(settings)
+  measured = module.run(settings)
   workdir.write_text(folder / "bench.md", to_markdown(measured.table))
   draw(folder / "bench.png", measured.draw)
   print(to_text(measured.table) + "\n" + measured.table.caption)

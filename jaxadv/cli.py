@@ -10,7 +10,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import compile_cache
+from jaxadv import compile_cache, memory
 from jaxadv.errors import InputError
 
 
@@ -48,6 +48,7 @@ def run(main: Callable[[ConfigDict], None]) -> None:
   def guarded(arguments):
     del arguments
     compile_cache.enable()
+    memory.keep_freed()
     try:
       with _traced(flag.value) if profile.value else contextlib.nullcontext():
         main(flag.value)

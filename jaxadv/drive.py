@@ -47,7 +47,8 @@ class Lane(NamedTuple):
 
 class Driver(NamedTuple):
   """start: params, key, example -> Lane; costs no forward pass.
-  advance: params, key, lane, example -> Lane; costs one, a lane that is done stays.
+  advance: params, key, lane, example -> Lane; costs one. A lane that is done stays as
+    it is, but for the attack's state.
   attack, bind: what it was made of.
   """
 
@@ -85,7 +86,10 @@ def driver(attack: Attack, bind: Bind, goal: Goal | None = None) -> Driver:
     step = lane.step + 1
     done = enough(best) | attack.finished(state) | (step >= attack.steps)
     watch = _watch(lane.watch, best, state.trial, step, attack.steps)
-    return where(lane.done, lane, Lane(step, state, best, done, watch))
+    # of a lane that is done nobody reads the state: to keep it would cost as much as a
+    # tenth of the step, and with L-BFGS's memory a gradient
+    kept = where(lane.done, lane._replace(state=()), Lane(step, (), best, done, watch))
+    return kept._replace(state=state)
 
   return Driver(start, advance, attack, bind)
 

@@ -156,6 +156,19 @@ BENCH_KEYS = {  # by the config's kind
     "compared": dict,
     "runtime": {"threads": int, "libraries": str, "redo": str, "limit_s": int},
   },
+  "speed": {
+    "kind": str,
+    "workdir": str,
+    "seed": int,
+    "victim": str,
+    "data": _DATA | {"split": str},
+    "clips": int,
+    "rms": float,
+    "batches": tuple,
+    "repeats": int,
+    "attacks": dict,
+    "runtime": {"threads": int, "libraries": str, "limit_s": int},
+  },
 }
 _AT_LEAST = {  # smallest value of a number; the rest is checked where it is used
   "seed": 0,

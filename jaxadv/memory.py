@@ -1,5 +1,6 @@
 """How many lanes fit: what the compiler says that a step needs, and what is free."""
 
+import ctypes
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 # the first compilation tells how many more fit
 FIRST_CHUNKS = 16
 _MOST_CHUNKS = 512  # past what fills an accelerator, more lanes only lengthen the tail
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SHARE = 0.8  # of what is free: the judge and the allocator's gaps need some too
 
 
@@ -51,6 +53,19 @@ def most_lanes(platform: str, chunks: int) -> int:
   """More lanes than these are of no use for clips of so many chunks."""
   most = FIRST_CHUNKS if platform == "cpu" else _MOST_CHUNKS
   return max(1, most // chunks)
+
+
+def keep_freed() -> None:
+  """Lets the process keep memory that it frees, so that each step finds it mapped.
+
+  On a CPU, XLA frees what a step worked in; glibc gives blocks of 32 MiB and more back
+  to the kernel, and the next step faults every page in again: on two cores a quarter of
+  Carlini-Wagner's time (BUILD.md). Does nothing where the C library is another.
+  """
+  options = getattr(ctypes.CDLL(None), "mallopt", None)
+  if options is not None:
+    for option, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_THRESHOLD, 2**30)):
+      options(option, value)
 
 
 def is_full(error: BaseException) -> bool:

@@ -45,7 +45,7 @@ ALLOWED = {
   "cost": set(),
   "predictions": {"errors", "workdir"},
   "workdir": {"errors"},
-  "cli": {"errors", "compile_cache"},
+  "cli": {"errors", "compile_cache", "memory"},
   "report": {"results", "errors", "predictions", "workdir"},
   "ensemble": STAGES,
   "keys": {"errors"},

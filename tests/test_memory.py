@@ -1,7 +1,11 @@
 """How many lanes are chosen, from bytes alone."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,3 +44,26 @@ def test_long_clips_get_fewer_lanes():
   assert memory.most_lanes("cpu", 5) == 3
   assert memory.most_lanes("cpu", 99) == 1
   assert memory.most_lanes("gpu", 1) > 16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_what_is_freed_stays_mapped():
+  script = """
+import resource, sys
+import numpy as np
+from jaxadv import memory
+if sys.argv[1] == "keep":
+  memory.keep_freed()
+def faults():
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**24)
+before = faults()
+for _ in range(4):
+  np.ones(2**24)
+print(faults() - before)
+"""
+
+  def count(how):
+    return int(subprocess.check_output([sys.executable, "-c", script, how]))
+
+  assert 4 * count("keep") < count("leave")

@@ -34,7 +34,7 @@ def run(settings: dict[str, Any], machine: str) -> None:
   """Fills the workdir with rows.json, peers.md and peers.csv; goes on where it was."""
   runtime = settings["runtime"]
   torch.set_num_threads(runtime["threads"])
-  entries, libraries = _chosen(settings), _libraries(runtime["libraries"])
+  entries, found = _chosen(settings), libraries(runtime["libraries"])
   victims = [load_victim(path) for path in settings["victims"].split(",")]
   settings["found"] = {"victims": [victim.digest for victim in victims]}
   # which rows, not what is in them
@@ -43,16 +43,11 @@ def run(settings: dict[str, Any], machine: str) -> None:
   rows = [row for row in _read(folder) if not _again(row, runtime["redo"])]
   notes = [machine]
   for victim in victims:
-    judged = functools.partial(judge(victim.logits), victim.variables)
-    clips = choose_clips(victim, settings)
-    if victim.model is None:
-      raise InputError(f"victim {victim.name} is imported: give one of our networks")
-    model, said = export(victim.model, victim.variables, clips.x)
-    subject = Subject(victim, clips, model, judged)
-    notes.append(f"{victim.name}: {said}")
-    print(notes[-1])
+    subject, said = prepare(victim, settings)
+    notes.append(said)
+    print(said)
     for name, entry in entries.items():
-      for row in _compare(name, entry, subject, libraries, settings, rows):
+      for row in _compare(name, entry, subject, found, settings, rows):
         rows.append(row)
         workdir.write_text(folder / _ROWS, json.dumps(rows))
         _write_tables(folder, rows, notes)
@@ -83,7 +78,7 @@ def _chosen(settings):
   return dict(sorted(chosen.items(), key=lambda one: order.index(one[1]["method"])))
 
 
-def _libraries(only: str) -> dict[str, Any]:
+def libraries(only: str) -> dict[str, Any]:
   """name -> module, whose RUNS are wanted."""
   wanted = only.split(",") if only else [OURS, *LIBRARIES]
   modules = {}
@@ -151,7 +146,17 @@ class Subject(NamedTuple):
   logits: Callable[[np.ndarray], np.ndarray]  # what judges
 
 
-def _compare(name, entry, subject, libraries, settings, rows):
+def prepare(victim: Victim, settings: Mapping[str, Any]) -> tuple[Subject, str]:
+  """The subject, and how well its victims agree; InputError where they don't."""
+  if victim.model is None:
+    raise InputError(f"victim {victim.name} is imported: give one of our networks")
+  clips = choose_clips(victim, settings)
+  model, said = export(victim.model, victim.variables, clips.x)
+  judged = functools.partial(judge(victim.logits), victim.variables)
+  return Subject(victim, clips, model, judged), f"{victim.name}: {said}"
+
+
+def _compare(name, entry, subject, modules, settings, rows):
   """Yields the rows of one attack that are not there yet, ours first."""
   victim, clips = subject.victim, subject.clips
   ours = {key: value for key, value in entry.items() if key != "peers"}
@@ -160,8 +165,10 @@ def _compare(name, entry, subject, libraries, settings, rows):
   budget = {key: ours[key] for key in ("radius", "budget") if key in ours}
   shared = {"method": ours["method"], "norm": ours["norm"], "limit": radius, **budget}
   done = {tuple(row[key] for key in tables.KEYS) for row in rows}
-  sides = _sides(plan, ours, entry.get("peers", {}), radius, subject, libraries)
-  for library, variant, package, attack in sides:
+  more = entry.get("peers", {})
+  for library, variant, package, attack in sides(
+    plan, ours, more, radius, subject, modules
+  ):
     row = dict(zip(tables.KEYS, (victim.name, name, library, variant), strict=True))
     if tuple(row.values()) in done:
       continue
@@ -169,7 +176,7 @@ def _compare(name, entry, subject, libraries, settings, rows):
     row |= {"version": importlib.metadata.version(package)}
     try:
       with measure.limited(settings["runtime"]["limit_s"]):
-        found = attack(settings["seed"])
+        found = attack(settings["seed"], 0)
       said = measure.judged(found, clips, ours["norm"], radius, subject.logits)
     except Exception as error:  # whatever a library raises is its result
       reason = " ".join(str(error).split())[:160]
@@ -177,8 +184,8 @@ def _compare(name, entry, subject, libraries, settings, rows):
     yield row | said
 
 
-def _sides(plan, ours, more, radius, subject, libraries):
-  """(library, variant, package, seed -> Found) of all that have the attack."""
+def sides(plan, ours, more, radius, subject, modules):
+  """(library, variant, package, (seed, at once) -> Found) of all that have it."""
   method, norm = ours["method"], ours["norm"]
   known = inspect.signature(OUR_ATTACKS[method]).parameters
   defaults = {key: parameter.default for key, parameter in known.items()}
@@ -189,16 +196,13 @@ def _sides(plan, ours, more, radius, subject, libraries):
     "radius": radius / 2,
     "settings": told,
   }
-  for library, module in libraries.items():
+  for library, module in modules.items():
     if library == OURS:
-      by_ours = functools.partial(measure.by_ours, subject.victim, plan, subject.clips)
-      yield OURS, method, OURS, by_ours
+      yield OURS, method, OURS, measure.by_ours(subject.victim, plan, subject.clips)
       continue
     for run in module.RUNS:
       if (run.method, run.norm) == (told.get("counterpart", method), norm):
-        by_peer = functools.partial(
-          measure.by_peer, run, subject.model, subject.clips, job
-        )
+        by_peer = measure.by_peer(run, subject.model, subject.clips, job)
         yield library, run.variant, module.PACKAGE, by_peer
 
 

@@ -16,6 +16,7 @@ import torch
 
 from jaxadv import build, drive, engine, ensemble, problem
 from jaxadv.core import Example, examples
+from jaxadv.inference import inference
 from jaxadv.victim import Victim
 from peers.job import Job, Run
 from peers.torch_victims import Images, to_images, to_waveforms
@@ -48,62 +49,83 @@ class Found(NamedTuple):
   seconds: float
 
 
-def by_ours(victim: Victim, plan: build.AttackPlan, clips: Clips, seed: int) -> Found:
-  """Our attack in the engine. Seconds without compilation."""
+def by_ours(
+  victim: Victim, plan: build.AttackPlan, clips: Clips
+) -> Callable[[int, int], Found]:
+  """(seed, clips at once) -> what our attack finds in the engine, as a run has it.
+
+  At once 0: all. Compiled once for each number of them; seconds without compilation.
+  """
   devices = jax.local_devices()[:1]
-  start = (victim.variables, jax.random.key(seed))
-  variables, key = engine.replicate(start, devices)
+  variables = engine.replicate(inference(victim, "default"), devices)
   batch = jax.tree.map(np.asarray, examples(clips.x, clips.labels))
   by_id = {
     n: jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in range(len(batch.x))
   }
-  compiling = 0.0
+  made: dict[tuple[str, int], engine.Compiled] = {}
 
-  def run_stage(stage, ids):
-    nonlocal compiling
-    bound = problem.bind(victim.logits, plan.threat, stage.objective)
-    compiled = engine.compile_lanes(
-      drive.driver(stage.attack, bound, plan.goal),
-      variables,
-      key,
-      by_id[0],
-      lanes=max(1, len(by_id) // stage.attack.forward_passes),
-      chunk=engine.default_chunk(devices),
-      devices=devices,
-    )
-    compiling += compiled.seconds
-    return engine.run(compiled, variables, key, [by_id[n] for n in ids])
+  def attack(seed: int, at_once: int = 0) -> Found:
+    key, compiling = engine.replicate(jax.random.key(seed), devices), 0.0
 
-  began, ended = time.perf_counter(), {}
-  for _, found in ensemble.worst_case(plan.stages, run_stage, by_id):
-    ended |= {one.outcome.id: one for one in found}
-  seconds = time.perf_counter() - began - compiling
-  each = [ended[n] for n in by_id]
-  delta = np.stack([one.outcome.best.delta for one in each])
-  forward = float(np.mean([one.cost.forward_passes for one in each]))
-  backward = float(np.mean([one.cost.backward_passes for one in each]))
-  return Found(clips.x + delta, forward, backward, seconds)
+    def run_stage(stage, ids):
+      nonlocal compiling
+      place = stage.name, at_once
+      if place not in made:
+        bound = problem.bind(victim.logits, plan.threat, stage.objective)
+        made[place] = engine.compile_lanes(
+          drive.driver(stage.attack, bound, plan.goal),
+          variables,
+          key,
+          by_id[0],
+          lanes=max(1, (at_once or len(by_id)) // stage.attack.forward_passes),
+          chunk=engine.default_chunk(devices),
+          devices=devices,
+        )
+        compiling += made[place].seconds
+      for look in engine.run(made[place], variables, key, [by_id[n] for n in ids]):
+        compiling += look.compiling
+        yield look
+
+    began, ended = time.perf_counter(), {}
+    for _, found in ensemble.worst_case(plan.stages, run_stage, by_id):
+      ended |= {one.outcome.id: one for one in found}
+    each = [ended[n] for n in by_id]
+    x = clips.x + np.stack([one.outcome.best.delta for one in each])
+    seconds = time.perf_counter() - began - compiling
+    forward = float(np.mean([one.cost.forward_passes for one in each]))
+    backward = float(np.mean([one.cost.backward_passes for one in each]))
+    return Found(x, forward, backward, seconds)
+
+  return attack
 
 
 def by_peer(
-  run: Run, model: Images, clips: Clips, job: dict[str, Any], seed: int
-) -> Found:
-  """A peer's attack on one batch of all clips."""
+  run: Run, model: Images, clips: Clips, job: dict[str, Any]
+) -> Callable[[int, int], Found]:
+  """(seed, clips at once) -> what a peer's attack finds. At once 0: all."""
   side = int(np.sqrt(clips.x.shape[1]))
-  images = to_images(clips.x, (1, side, side) if run.square else (1, 1, side * side))
-  labels = torch.tensor(clips.labels, dtype=torch.int64)
-  for seeded in (random.seed, np.random.seed, torch.manual_seed):
-    seeded(seed)
-  model.reset()
-  logging.getLogger("art").setLevel(logging.ERROR)
-  silence = io.StringIO()
-  began = time.perf_counter()
-  with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-    found = run.attack(Job(model, images, labels, **job))
-  seconds = time.perf_counter() - began
+  shape = (1, side, side) if run.square else (1, 1, side * side)
   count = len(clips.x)
-  x = to_waveforms(found.detach().numpy()).astype(np.float32)
-  return Found(x, model.forwards / count, model.backwards / count, seconds)
+
+  def attack(seed: int, at_once: int = 0) -> Found:
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):
+      seeded(seed)
+    model.reset()
+    logging.getLogger("art").setLevel(logging.ERROR)
+    silence, found = io.StringIO(), []
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+      for at in range(0, count, at_once or count):
+        some = slice(at, at + (at_once or count))
+        images = to_images(clips.x[some], shape)
+        labels = torch.tensor(clips.labels[some], dtype=torch.int64)
+        images = run.attack(Job(model, images, labels, **job))
+        found.append(to_waveforms(images.detach().numpy()))
+    x = np.concatenate(found).astype(np.float32)
+    seconds = time.perf_counter() - began
+    return Found(x, model.forwards / count, model.backwards / count, seconds)
+
+  return attack
 
 
 def judged(

@@ -24,6 +24,7 @@ from jaxadv.models.frontends import CHUNK_SAMPLES, log_mel_attack
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import torch
+
 from peers import measure, tables
 from peers.torch_victims import Images, TorchVictim, export, to_images
 
