@@ -175,8 +175,8 @@ def attack_bucket(
     first = next(examples, None)
     if first is None:
       return
-    # an attack of more forward passes a step needs as much more memory
-    at_first, most = (max(1, n // stage.attack.forward_passes) for n in lanes)
+    passes = stage.attack.forward_passes, stage.attack.backward_passes
+    at_first, most = (memory.lanes_for(n, *passes) for n in lanes)
     usage.lanes = at_first
     compiled = engine.compile_lanes(
       drive.driver(stage.attack, plan.bind(logits_fn, stage), plan.goal),

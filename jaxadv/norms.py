@@ -25,8 +25,9 @@ class Norm(NamedTuple):
   direction: [...] -> [...], of size 1, what a step follows: `steepest`, but in l1,
     where one coordinate at a time gets nowhere, equal parts of the largest 1%.
   steepest: [...] -> [...], the direction of size 1 with the largest inner product with
-    the argument; that product is the dual norm. The bounds, low [...] and high [...],
+    the argument. The bounds, low [...] and high [...],
     may be left out and count in l0 only, where nothing else ends a coordinate.
+  dual: [...] -> [], that largest inner product; bounds as in `steepest`.
   sample: key, mask [...] -> [...], uniform in the unit ball of the masked coordinates.
   within_l2: l2 radius [], coordinates [] -> [], the radius of the largest ball of this
     norm inside the l2 ball: what turns an SNR in dB into a radius that guarantees it.
@@ -46,6 +47,7 @@ class Norm(NamedTuple):
   size: Callable[[Array], Array]
   project: Callable[..., Array]
   steepest: Callable[..., Array]
+  dual: Callable[..., Array]
   direction: Callable[[Array], Array]
   sample: Callable[[Array, Array], Array]
   within_l2: Callable[[Array, Array], Array]
@@ -54,10 +56,6 @@ class Norm(NamedTuple):
   remaining: Callable[[Array, Array], Array] | None = None
   stride: Callable[[Array, Array, Array], Array] = lambda radius, low, high: radius
   quantum: float = 0.0
-
-  def dual(self, grad: Array, *bounds: Array) -> Array:
-    """max <d, grad> s.t. size(d) <= 1; bounds as in `steepest`. [...] -> []."""
-    return jnp.vdot(self.steepest(grad, *bounds), grad)
 
 
 def _l2_size(delta):
@@ -79,6 +77,10 @@ def _l2_sample(key, mask):
   direction = _l2_unit(jax.random.normal(k_direction, mask.shape) * mask)
   count = jnp.maximum(jnp.sum(mask), 1.0)
   return direction * jax.random.uniform(k_radius) ** (1 / count)
+
+
+def _linf_size(delta):
+  return jnp.max(jnp.abs(delta))
 
 
 def _linf_project(delta, radius, low=-jnp.inf, high=jnp.inf):
@@ -211,9 +213,10 @@ def _l0_within_l2(radius, count):
 
 
 LINF = Norm(
-  size=lambda delta: jnp.max(jnp.abs(delta)),
+  size=_linf_size,
   project=_linf_project,
   steepest=lambda grad, *bounds: jnp.sign(grad),
+  dual=lambda grad, *bounds: _l1_size(grad),
   direction=jnp.sign,
   sample=_linf_sample,
   within_l2=lambda radius, count: radius / jnp.sqrt(jnp.maximum(count, 1.0)),
@@ -224,6 +227,7 @@ L2 = Norm(
   _l2_size,
   _l2_project,
   _l2_unit,
+  lambda grad, *bounds: _l2_size(grad),
   _l2_unit,
   _l2_sample,
   lambda radius, count: radius,
@@ -236,6 +240,7 @@ L1 = Norm(
   _l1_size,
   _l1_project,
   _l1_steepest,
+  lambda grad, *bounds: _linf_size(grad),
   _l1_direction,
   _l1_sample,
   lambda radius, count: radius,
@@ -248,6 +253,7 @@ L0 = Norm(
   size=lambda delta: jnp.sum(delta != 0).astype(jnp.float32),
   project=_l0_project,
   steepest=_l0_steepest,
+  dual=lambda grad, *bounds: jnp.vdot(_l0_steepest(grad, *bounds), grad),
   direction=_l0_steepest,
   sample=_l0_sample,
   within_l2=_l0_within_l2,

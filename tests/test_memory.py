@@ -67,3 +67,14 @@ print(faults() - before)
     return int(subprocess.check_output([sys.executable, "-c", script, how]))
 
   assert 4 * count("keep") < count("leave")
+
+
+@given(
+  lanes=st.integers(1, 512), forward=st.integers(1, 40), backward=st.integers(0, 40)
+)
+def test_a_step_of_more_passes_gets_fewer_lanes(lanes, forward, backward):
+  chosen = memory.lanes_for(lanes, forward, backward)
+  rows = max(forward, backward / 2)
+  assert chosen == 1 or chosen * rows <= lanes
+  assert (chosen + 1) * max(forward, (backward + 1) / 2) > lanes
+  assert memory.lanes_for(lanes, 1, 1) == lanes

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from benches.timing import Measured, bars, machine
-from jaxadv import attack_run, build, drive, engine, jobs
+from jaxadv import attack_run, build, drive, engine, jobs, memory
 from jaxadv.core import Example
 from jaxadv.report.tables import Table
 from jaxadv.victim import Victim, load_victim
@@ -57,7 +57,9 @@ def row(
   placed = engine.replicate((victim.variables, jax.random.key(0)), devices)
   steps, useful, computed, seconds, compiling = [], 0, 0, 0.0, 0.0
   for chunks, examples in buckets:
-    first, most = attack_run.choose_lanes(chunks, len(examples), settings)
+    chosen = attack_run.choose_lanes(chunks, len(examples), settings)
+    passes = plan.attack.forward_passes, plan.attack.backward_passes
+    first, most = (memory.lanes_for(n, *passes) for n in chosen)
     compiled = engine.compile_lanes(
       drive.driver(plan.attack, plan.bind(victim.logits, plan.stages[0]), plan.goal),
       *placed,

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import torch
 
-from jaxadv import build, drive, engine, ensemble, problem
+from jaxadv import build, drive, engine, ensemble, memory, problem
 from jaxadv.core import Example, examples
 from jaxadv.inference import inference
 from jaxadv.victim import Victim
@@ -70,6 +70,7 @@ def by_ours(
     def run_stage(stage, ids):
       nonlocal compiling
       place = stage.name, at_once
+      passes = stage.attack.forward_passes, stage.attack.backward_passes
       if place not in made:
         bound = problem.bind(victim.logits, plan.threat, stage.objective)
         made[place] = engine.compile_lanes(
@@ -77,7 +78,7 @@ def by_ours(
           variables,
           key,
           by_id[0],
-          lanes=max(1, (at_once or len(by_id)) // stage.attack.forward_passes),
+          lanes=at_once or memory.lanes_for(len(by_id), *passes),
           chunk=engine.default_chunk(devices),
           devices=devices,
         )

@@ -101,14 +101,15 @@ def deepfool(
     rivals, leave = opponents(state, problem, logits)
     one_hot = jax.nn.one_hot(jnp.append(rivals, leave), logits.size)
     (grads,) = jax.vmap(pull)(one_hot[:-1] - one_hot[-1])  # [R, ...]
-    trial, grads = problem.checked(problem.judge(state.candidate, logits), grads)
+    # a dual is 0, or not finite, where its gradient is
     dual = jax.vmap(problem.norm.dual)(grads)
+    trial, dual = problem.checked(problem.judge(state.candidate, logits), dual)
     gap = jnp.abs(logits[rivals] - logits[leave])
     at, distance = choose(problem, rivals, gap, dual)
     if not farthest:
       distance += nudge * (problem.norm.size(state.total) + distance)
-    length = jnp.where(dual[at] > 0, distance, 0.0)
-    total = state.total + length * problem.norm.steepest(grads[at])
+    move = distance * problem.norm.steepest(grads[at])
+    total = state.total + jnp.where(dual[at] > 0, move, 0.0)
     candidate = problem.project((1 + overshoot) * total)
     return DeepFoolState(candidate, trial, total, rivals, jnp.bool_(False))
 
