@@ -33,7 +33,7 @@ p1: $(VENV)/.experiments
 	$(BIN)/python experiments/transfer.py --config=configs/transfer.py \
 	  --config.sources=$(RUNS)/untargeted --config.victims=$(VICTIMS) \
 	  --config.workdir=$(RUNS)/transfer
-	$(BIN)/python experiments/tabulate.py --config=configs/tabulate.py \
+	$(BIN)/python experiments/report.py --config=configs/report.py \
 	  --config.runs=$(RUNS) --config.out=$(TABLES)
 
 p0: $(VENV)/.experiments

@@ -51,7 +51,7 @@ def main(config: ConfigDict) -> None:
     attack_victim(victim, plans, settings | own, share)
   print(
     f"{len(victims)} victims attacked; tables over all of them: python "
-    f"experiments/tabulate.py --config=configs/tabulate.py --config.runs={base}"
+    f"experiments/report.py --config=configs/report.py --config.runs={base}"
   )
 
 

@@ -90,7 +90,7 @@ TRANSFORMS_KEYS = {
   "transforms": dict,
   "runtime": _RUNTIME | {"batch_chunks": int},
 }
-TABULATE_KEYS = {"runs": str, "out": str}
+REPORT_KEYS = {"runs": str, "out": str}
 _MODEL = TRAIN_KEYS["model"]
 BENCH_KEYS = {  # by the config's kind
   "limit": {

@@ -5,6 +5,7 @@ success flags, interleaved in one process; ours in the engine, as a run has it.
 """
 # pyright: reportMissingImports=false
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,14 +20,18 @@ from jaxadv.victim import load_victim
 from peers import compare, measure, tables
 from peers.torch_victims import to_images
 
+_FAR = 3.0  # times the fastest: what takes longer runs once
+
 
 class Side(NamedTuple):
   """One library's attack, at the batch size that suits it."""
 
   library: str
   variant: str
-  at_once: int
   run: Callable[[], tuple[measure.Found, float]]  # what was found, and its seconds
+  at_once: int = 0
+  seconds: float = float("inf")  # of the run that chose the batch size
+  found: measure.Found | None = None  # there; None: it did not run
   error: str = ""
 
 
@@ -38,25 +43,10 @@ def run(settings: Mapping[str, Any]) -> Measured:
   print(said, flush=True)
   rows, ratios = [], {}
   for name, entry in settings["attacks"].items():
-    ours = {key: value for key, value in entry.items() if key != "peers"}
-    plan = build.attack_plan(name, ours, target=False)
-    radius = measure.smallest_radius(plan, subject.clips)
-    asked = plan, ours, entry.get("peers", {}), radius, subject, modules
-    chosen = [
-      choose(library, variant, attack, subject, settings)
-      for library, variant, _, attack in compare.sides(*asked)
-    ]
-    judged = {
-      side: measure.judged(found, subject.clips, ours["norm"], radius, subject.logits)
-      | {"seconds": seconds}
-      for side, found, seconds in in_turn(chosen, settings["repeats"])
-    }
-    base = next((j for s, j in judged.items() if s.library == compare.OURS), None)
-    for side in chosen:
-      rows.append((name, *cells(side, judged.get(side), base)))
-      print(" ".join(rows[-1]), flush=True)
-      if side in judged and base:
-        ratio = judged[side]["seconds"] / base["seconds"]
+    for side, cells, ratio in race(name, entry, subject, modules, settings):
+      rows.append((name, side.library, side.variant, *cells))
+      print(*rows[-1], flush=True)
+      if ratio:
         ratios[f"{name}, {side.library} {side.variant}"] = ratio
   table = Table(
     f"{len(subject.clips.files)} clips of {subject.clips.x.shape[1]} samples, "
@@ -67,11 +57,33 @@ def run(settings: Mapping[str, Any]) -> Measured:
     ),
     rows,
     "Seconds: all clips, from memory to adversarial clips and success flags, without "
-    f"compilation, median of {settings['repeats']} runs in turn, at the fastest of "
+    f"compilation, median of {settings['repeats']} runs in turn (one where it takes "
+    f"{_FAR:g} times the fastest's), at the fastest of "
     f"{', '.join(map(str, settings['batches']))} clips at once. Success and distance: "
     f"judged by us. {said}. {machine()}; torch {torch.__version__}",
   )
   return Measured(table, bars(ratios, "seconds, times ours", goal=1.0))
+
+
+def race(name, entry, subject, modules, settings):
+  """(side, the rest of its line, its seconds over ours or 0) of all that have it."""
+  ours = {key: value for key, value in entry.items() if key != "peers"}
+  plan = build.attack_plan(name, ours, target=False)
+  radius = measure.smallest_radius(plan, subject.clips)
+  asked = plan, ours, entry.get("peers", {}), radius, subject, modules
+  sides = [
+    choose(library, variant, attack, subject, settings)
+    for library, variant, _, attack in compare.sides(*asked)
+  ]
+  base = 0.0
+  for side, found, seconds in in_turn(sides, settings["repeats"]):
+    if found is None:
+      yield side, (*[MISSING] * 7, side.error), 0.0
+      continue
+    base = seconds if side.library == compare.OURS else base  # ours is the first
+    row = measure.judged(found, subject.clips, ours["norm"], radius, subject.logits)
+    ratio = seconds / base if base else 0.0
+    yield side, cells(side, row, seconds, ratio), ratio
 
 
 def choose(library, variant, attack, subject, settings) -> Side:
@@ -84,23 +96,23 @@ def choose(library, variant, attack, subject, settings) -> Side:
       flags(subject, found.x, at_once)
     return found, found.seconds + time.perf_counter() - began
 
-  best = Side(library, variant, 0, lambda: timed(0), "no batch size ran")
-  fastest = float("inf")
+  best = Side(library, variant, lambda: timed(0), error="no batch size is so small")
   for at_once in settings["batches"]:
     if at_once > len(subject.clips.files):
       continue
     try:
       with measure.limited(settings["runtime"]["limit_s"]):
-        # compiled by the first
-        runs = [timed(at_once) for _ in range(2 if library == compare.OURS else 1)]
+        if library == compare.OURS:
+          timed(at_once)  # compiles what may be needed
+        found, seconds = timed(at_once)
     except Exception as error:  # whatever a library raises is its result
-      if fastest == float("inf"):
+      if best.found is None:
         reason = " ".join(str(error).split())[:160]
         best = best._replace(error=f"{type(error).__name__}: {reason}")
       continue
-    if runs[-1][1] < fastest:
-      fastest = runs[-1][1]
-      best = Side(library, variant, at_once, lambda at_once=at_once: timed(at_once))
+    if seconds < best.seconds:
+      again = functools.partial(timed, at_once)
+      best = Side(library, variant, again, at_once, seconds, found)
   return best
 
 
@@ -115,25 +127,28 @@ def flags(subject: compare.Subject, x: np.ndarray, at_once: int) -> np.ndarray:
 
 
 def in_turn(sides: Sequence[Side], repeats: int):
-  """(side, what its last run found, median seconds), of those that run."""
-  sound = [side for side in sides if not side.error]
-  runs = [[side.run() for side in sound] for _ in range(repeats)]
-  for n, side in enumerate(sound):
-    yield side, runs[-1][n][0], float(np.median([one[n][1] for one in runs]))
+  """(side, what its last run found or None, the median of its seconds)."""
+  fastest = min((side.seconds for side in sides), default=0.0)
+  runs: list[list[tuple[measure.Found, float]]] = [[] for _ in sides]
+  for _ in range(repeats):
+    for side, so_far in zip(sides, runs, strict=True):
+      if side.found is not None and side.seconds <= _FAR * fastest:
+        so_far.append(side.run())
+  for side, each in zip(sides, runs, strict=True):
+    if each:
+      yield side, each[-1][0], float(np.median([seconds for _, seconds in each]))
+    else:
+      yield side, side.found, side.seconds
 
 
-def cells(side: Side, row, base) -> tuple[str, ...]:
-  """A line of the table, without the attack's name."""
-  if row is None:
-    return (side.library, side.variant, *[MISSING] * 7, side.error)
+def cells(side: Side, row, seconds: float, ratio: float) -> tuple[str, ...]:
+  """The rest of a line of the table."""
   found = tables.numbers(row)
   return (
-    side.library,
-    side.variant,
     str(side.at_once),
-    f"{row['seconds']:.2f}",
-    f"{1e3 * row['seconds'] / len(row['success']):.0f}",
-    f"{row['seconds'] / base['seconds']:.2f}" if base else MISSING,
+    f"{seconds:.2f}",
+    f"{1e3 * seconds / len(row['success']):.0f}",
+    f"{ratio:.2f}" if ratio else MISSING,
     f"{100 * found['success']:.1f}",
     f"{found['median']:.4g}" if np.isfinite(found["median"]) else MISSING,
     f"{row['backward']:.0f}",

@@ -123,8 +123,8 @@ def carlini_wagner(
 
   x + delta = tanh(arctanh(x) + m), scaled to the box. c by binary search: halved
   between its bounds after a search with a success, times 10 until the first. An example
-  whose objective fell by less than 0.01% over a tenth of the iterations ends its search
-  early (abort_early). The best point over all iterations counts (goal: smallest).
+  whose objective fell by less than 0.01% over a tenth of the iterations, and at least
+  10 of them, ends its search early (abort_early; a few say nothing: Adam overshoots). The best point over all iterations counts (goal: smallest).
   steps: search_steps * iterations. The threat's norm ranks the trials; give l2.
 
   learning_rate, c: 0 takes them from the first gradient, for perturbations may be
@@ -156,7 +156,7 @@ def carlini_wagner(
   variants = ("canonical", "subramanian")
   require(variant in variants, "variant", variant, ", ".join(variants))
   adam = optax.scale_by_adam()
-  patience = max(iterations // 10, 1)
+  patience = max(iterations // 10, 10)
 
   def init(key, problem):
     zero, none, infinity = problem.zero, jnp.int32(0), jnp.float32(jnp.inf)

@@ -24,7 +24,7 @@ class _Defaults(NamedTuple):
 
 
 _VARIANTS = {
-  "canonical": _Defaults(50, 10, 1e-4),
+  "canonical": _Defaults(50, 10, 1e-2),
   "subramanian": _Defaults(200, 41, 1e-5),
 }
 
@@ -40,7 +40,7 @@ def deepfool(
   """Minimum-norm attack: from the label's class to the nearest other, or to the target.
 
   With f_k = logits_k - logits_label and w_k its gradient, the rival k with the smallest
-  d = |f_k| / dual(w_k) gives the step (d + nudge * (d + size(steps so far))) *
+  d = |f_k| / dual(w_k) gives the step (d + nudge * max(size(steps so far), d / 100)) *
   steepest(w_k); what is judged is x + (1 + overshoot) * sum of steps. (The authors add
   1e-4 whatever the size, which is more than the whole distance of some clips.) Rivals:
   the `classes` - 1 largest other logits of the clean clip. Targeted: the target is the
@@ -49,7 +49,7 @@ def deepfool(
   steps: at most so many steps; steps + 1 points are judged, the clean clip first.
   variant: "canonical", or "subramanian": the rival with the LARGEST (|f_k| + nudge) /
     dual(w_k), never class 0 unless it is the target.
-  0 for steps, classes and nudge: 50, 10, 1e-4; in "subramanian" 200, 41, 1e-5.
+  0 for steps, classes and nudge: 50, 10, 1e-2; in "subramanian" 200, 41, 1e-5.
   backward_passes says classes - 1 a step. It is the victim's number of classes - 1
   where that is smaller, and 1 where targeted.
   l1 is left out: a step moves one coordinate, and no further once that meets the box.
@@ -107,7 +107,8 @@ def deepfool(
     gap = jnp.abs(logits[rivals] - logits[leave])
     at, distance = choose(problem, rivals, gap, dual)
     if not farthest:
-      distance += nudge * (problem.norm.size(state.total) + distance)
+      # steps only come near a curved boundary; a flat one is met by the first
+      distance += nudge * jnp.maximum(problem.norm.size(state.total), distance / 100)
     move = distance * problem.norm.steepest(grads[at])
     total = state.total + jnp.where(dual[at] > 0, move, 0.0)
     candidate = problem.project((1 + overshoot) * total)

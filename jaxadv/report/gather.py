@@ -102,7 +102,7 @@ def check_runs(runs: Iterable[Run]) -> None:
     if differing:
       raise InputError(
         f"{first.workdir} and {run.workdir} have different classes ({differing[0]!r} "
-        "is in one of them only): tabulate them apart"
+        "is in one of them only): report on them apart"
       )
 
 

@@ -125,7 +125,7 @@ def restated(victim, x, label, target, hyper):
       unbiased = first / (1 - 0.9 ** (at + 1)), second / (1 - 0.999 ** (at + 1))
       m = m - hyper["learning_rate"] * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
       value = weight * (delta**2).sum() + c * hinge
-      if hyper.get("abort_early", True) and at % (ITERATIONS // 10) == 0:
+      if hyper.get("abort_early", True) and at % 10 == 0:
         if value > 0.9999 * before:
           break
         before = value

@@ -27,14 +27,15 @@ def test_deepfool_reaches_the_nearest_boundary_in_one_step(norm):
   victim = linear(1, 5, N)
   x, logits = points(victim, 2)
   label = logits.argmax(1)
-  overshoot, nudge = 0.02, 0.01
+  overshoot, nudge = 0.02, 1.0
   lanes = solve(
     attacks.deepfool(overshoot=overshoot, nudge=nudge),
     Threat(NORMS[norm], box=WIDE),
     victim,
     examples(x, label),
   )
-  expected = (1 + overshoot) * (1 + nudge) * minimal_distances(victim, logits, norm)
+  expected = (1 + overshoot) * (1 + nudge / 100)
+  expected *= minimal_distances(victim, logits, norm)
   np.testing.assert_allclose(sizes(lanes.best.delta, norm), expected, 2e-4, 2e-6)
   assert (fooled(victim, x, lanes.best.delta) != label).all()
   assert (lanes.step == 2).all()
@@ -62,7 +63,7 @@ def towards_by_hand(victim, x, target):
       return path
     w = weights[target] - weights[logits.argmax()]
     gap, length = logits.max() - logits[target], np.linalg.norm(w)
-    nudge = 1e-4 * (gap / length + np.linalg.norm(total))
+    nudge = 1e-2 * max(np.linalg.norm(total), gap / length / 100)
     total = total + (gap / length + nudge) * w / length
 
 

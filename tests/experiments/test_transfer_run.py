@@ -1,4 +1,4 @@
-"""experiments/transfer.py and tabulate.py: judged from the files that they read."""
+"""experiments/transfer.py and report.py: judged from the files that they read."""
 
 import csv
 import json
@@ -23,8 +23,8 @@ def transfer(source: Path, victims: Path, workdir: Path, **values: object) -> li
   return tiny.command("transfer", tiny.REPO / "configs/transfer.py", **values)
 
 
-def tabulate(runs: str, out: Path) -> list[str]:
-  return tiny.command("tabulate", tiny.REPO / "configs/tabulate.py", runs=runs, out=out)
+def report(runs: str, out: Path) -> list[str]:
+  return tiny.command("report", tiny.REPO / "configs/report.py", runs=runs, out=out)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_transfer_refuses(attacked, victims, victim, transferred, tmp_path, caps
   assert "victims was" in tiny.sentence(tiny.call(command, capsys))
 
 
-def test_tabulate_makes_what_the_folders_allow(attacked, transferred, tmp_path, capsys):
+def test_report_makes_what_the_folders_allow(attacked, transferred, tmp_path, capsys):
   run = tmp_path / "run"
   shutil.copytree(attacked[0], run, ignore=shutil.ignore_patterns("rows"))
   # of one attack, because figures take their time
@@ -176,7 +176,7 @@ def test_tabulate_makes_what_the_folders_allow(attacked, transferred, tmp_path, 
   said = Prediction("tiny", "test", 0, "a.wav", "low", True, "high", 0.5)
   write_predictions(tmp_path / "evaluated/predictions.csv", [said])
   folders = f"{run},{transferred[0]},{tmp_path / 'evaluated'}"
-  ended = tiny.call(tabulate(folders, tmp_path / "out"), capsys)
+  ended = tiny.call(report(folders, tmp_path / "out"), capsys)
   assert ended.code == 0, ended.err
   stems = {path.stem for path in (tmp_path / "out").glob("p1_*.csv")}
   pooled = ("p1_table_5", "p1_table_5_deepfool", "p1_table_5_pgd")
@@ -196,9 +196,9 @@ def test_tabulate_makes_what_the_folders_allow(attacked, transferred, tmp_path, 
   assert (ours["Attack"], int(ours["Clips"])) == ("deepfool", len(right))
 
 
-def test_tabulate_refuses(attacked, tmp_path, capsys):
+def test_report_refuses(attacked, tmp_path, capsys):
   def refused(runs, out=tmp_path / "out"):
-    return tiny.sentence(tiny.call(tabulate(runs, out), capsys))
+    return tiny.sentence(tiny.call(report(runs, out), capsys))
 
   assert "--config.runs=DIR" in refused("")
   assert "holds no rows" in refused(tmp_path)

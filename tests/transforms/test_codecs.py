@@ -1,9 +1,11 @@
 """Codecs: aligned to the sample; held against libsndfile's LAME, mpg123, libopus."""
 
 import io
+import subprocess
 import sys
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -125,6 +127,31 @@ def test_opus_is_what_libopus_decodes(encoded, rate):
 def test_aac_has_about_its_rate(encoded, rate):
   aac(rate)(CLIP, RNG)
   assert len(encoded[0]) * 8 / 1000 == pytest.approx(rate, rel=0.2)
+
+
+def ffmpeg(*options, **more):
+  """What the ffmpeg command prints."""
+  command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *options)
+  return subprocess.run(command, check=True, stdout=subprocess.PIPE, **more).stdout
+
+
+RAW = ("-f", "f32le", "-ar", "32000", "-ac", "1")
+
+
+@pytest.mark.parametrize("rate", [32, 64, 128])
+@pytest.mark.parametrize("clip", [noise_clip, onset_clip])
+def test_aac_is_what_the_ffmpeg_command_makes(encoded, clip, rate, tmp_path):
+  x = clip(32000)
+  y = aac(rate)(x, RNG)
+  (tmp_path / "ours.aac").write_bytes(encoded[-1])
+  heard = np.frombuffer(ffmpeg("-i", tmp_path / "ours.aac", *RAW, "pipe:"), np.float32)
+  assert snr_db(y, heard[1024:][: len(x)]) > 60
+  # its own file, in a container that says the delay; another version of the encoder
+  aside, coder = tmp_path / "its.m4a", ("-c:a", "aac", "-b:a", f"{rate}k")
+  ffmpeg(*RAW, "-i", "pipe:", *coder, aside, input=x.tobytes())
+  other = np.frombuffer(ffmpeg("-i", aside, *RAW, "pipe:"), np.float32)[: len(x)]
+  assert lag(y, other) == 0
+  assert snr_db(y, x) == pytest.approx(snr_db(other, x), abs=1.0)
 
 
 def test_vorbis_is_what_ffmpeg_decodes():

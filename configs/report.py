@@ -1,6 +1,6 @@
 """P0's and P1's tables and figures of attacks, evaluations, transfers and transforms.
 
-python experiments/tabulate.py --config=configs/tabulate.py \
+python experiments/report.py --config=configs/report.py \
   --config.runs=runs/p1 --config.out=runs/p1/tables
 """
 

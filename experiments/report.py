@@ -1,5 +1,5 @@
-"""P0's and P1's tables and figures of runs: `python experiments/tabulate.py
---config=configs/tabulate.py --config.runs=DIR,DIR --config.out=DIR`.
+"""P0's and P1's tables and figures of runs: `python experiments/report.py
+--config=configs/report.py --config.runs=DIR,DIR --config.out=DIR`.
 
 A DIR is the workdir of an attack, an evaluation, a transfer or transforms, or a folder
 of such folders. Needs no device: everything comes from rows.
@@ -23,10 +23,10 @@ _MOST_LINES, _MOST_COLUMNS = 60, 12  # that a terminal can stand
 
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
-  keys.check(settings, keys.TABULATE_KEYS)
+  keys.check(settings, keys.REPORT_KEYS)
   folders = [folder for folder in settings["runs"].split(",") if folder]
   if not folders:
-    raise InputError("no folder to tabulate: give --config.runs=DIR,DIR")
+    raise InputError("no folder to report on: give --config.runs=DIR,DIR")
   found = gather(folders)
   grids = tables(found.runs, found.predictions) | transfer_tables(found.transfers)
   if found.transformed:
