@@ -25,8 +25,8 @@ class Norm(NamedTuple):
   direction: [...] -> [...], of size 1, what a step follows: `steepest`, but in l1,
     where one coordinate at a time gets nowhere, equal parts of the largest 1%.
   steepest: [...] -> [...], the direction of size 1 with the largest inner product with
-    the argument. The bounds, low [...] and high [...],
-    may be left out and count in l0 only, where nothing else ends a coordinate.
+    the argument. The bounds, low [...] and high [...], may be left out and count in l0
+    only, where nothing else ends a coordinate.
   dual: [...] -> [], that largest inner product; bounds as in `steepest`.
   sample: key, mask [...] -> [...], uniform in the unit ball of the masked coordinates.
   within_l2: l2 radius [], coordinates [] -> [], the radius of the largest ball of this
@@ -40,7 +40,7 @@ class Norm(NamedTuple):
   remaining: radius [], spent [] -> [], the size that is left to some coordinates where
     the others have so much; None where that is the radius whatever the others have.
   stride: radius [], low [...], high [...] -> [], the l2 size of a gradient step as wide
-    as the ball; in l0, as the bounds and more.
+    as the ball; in l0, as the bounds and more; in l1, as what of it is round.
   quantum: what two different sizes differ by at least.
   """
 
@@ -248,6 +248,10 @@ L1 = Norm(
   # what moves the hyperplane most goes to its bound first
   hyperplane.nearest(lambda t, weight, room: jnp.where(t * weight >= 1, room, 0.0)),
   remaining=lambda radius, spent: jnp.maximum(radius - spent, 0.0),
+  # twice the largest l2 ball inside: the nearest points of longer steps are corners
+  stride=lambda radius, low, high: (
+    radius * jnp.minimum(1.0, 2 / jnp.sqrt(jnp.maximum(1.0 * jnp.sum(high > low), 1.0)))
+  ),
 )
 L0 = Norm(
   size=lambda delta: jnp.sum(delta != 0).astype(jnp.float32),

@@ -122,9 +122,10 @@ def carlini_wagner(
   """min |delta|_2^2 + c * max(margin + confidence, 0) over m, with Adam, and over c.
 
   x + delta = tanh(arctanh(x) + m), scaled to the box. c by binary search: halved
-  between its bounds after a search with a success, times 10 until the first. An example
-  whose objective fell by less than 0.01% over a tenth of the iterations, and at least
-  10 of them, ends its search early (abort_early; a few say nothing: Adam overshoots). The best point over all iterations counts (goal: smallest).
+  between its bounds after a search with a success, times 10 until the first. The best
+  point over all iterations counts (goal: smallest).
+  abort_early: an example whose objective fell by less than 0.01% over a tenth of the
+    iterations ends its search; over 10 of them at least, for Adam overshoots at first.
   steps: search_steps * iterations. The threat's norm ranks the trials; give l2.
 
   learning_rate, c: 0 takes them from the first gradient, for perturbations may be

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
 
+_BEYOND = 3e-4  # of the size so far, past the boundary
+
 
 class Segment(NamedTuple):
   """From the clean clip (0) to the smallest success (1), for the final search."""
@@ -74,7 +76,9 @@ def fab(
   nearest class boundary of the victim linearised at the last point, |.| the threat's
   norm; a = min(|p| / (|p| + |p0|), alpha_max). After a success d is beta times it, and
   the linearisation made there serves on, so that an iteration costs one forward pass
-  (the paper judges, steps back and linearises anew).
+  (the paper judges, steps back and linearises anew). Of the paper's it differs also in
+  that a is 0 until the first success, and p aims a thousandth of |d| past the boundary:
+  where it is curved, the pull to the clean clip holds d in front of it for good.
   iterations: of one run; iterations + 1 points are judged in each.
   restarts: runs; the first from the clean clip, others at random, half as far as the
     smallest success or the radius (in the ball of neither: as the last candidate).
@@ -111,7 +115,7 @@ def fab(
     rivals = jnp.zeros(rivals, jnp.int32)
     return FABState(problem.zero, start, start, segment, rivals, jnp.int32(0))
 
-  def advance(problem, trial, gaps, grads):
+  def advance(problem, trial, gaps, grads, succeeded):
     norm, (low, high) = problem.norm, problem.bounds
     here = jnp.where(trial.success, beta, 1.0) * trial.delta
     # from `here`, or the class just crossed would stay the nearest
@@ -122,7 +126,9 @@ def fab(
     )
     nearest = jnp.argmin(distance)
     normal = grads[nearest]
-    offsets = gaps[nearest] + jnp.array([0.0, jnp.vdot(normal, here)])
+    # or a boundary that is curved would be neared for ever, and never crossed
+    gap = gaps[nearest] + _BEYOND * norm.size(here) * dual[nearest]
+    offsets = gap + jnp.array([0.0, jnp.vdot(normal, here)])
     points = jnp.stack([here, problem.zero])
     onto = jax.vmap(norm.hyperplane, (None, 0, 0, 0))
     # rounding may leave a point outside the box
@@ -131,6 +137,7 @@ def fab(
     sizes = jax.vmap(norm.size)(steps)
     total = jnp.sum(sizes)
     alpha = jnp.minimum(sizes[0] / jnp.where(total > 0, total, 1.0), alpha_max)
+    alpha = jnp.where(succeeded, alpha, 0.0)
     return (1 - alpha) * (here + eta * steps[0]) + alpha * eta * steps[1]
 
   def start(key, problem, best, last, turn):
@@ -162,7 +169,7 @@ def fab(
     searching = state.taken >= searched(state)
     segment = _narrowed(state.segment, searching, first, smaller, gap)
     taken = state.taken + 1
-    candidate = advance(problem, trial, gaps, grads)
+    candidate = advance(problem, trial, gaps, grads, best.success)
     begin = start(key, problem, best, candidate, taken // length)
     candidate = jnp.where(taken % length == 0, begin, candidate)
     candidate = problem.project(candidate)

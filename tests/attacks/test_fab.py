@@ -1,5 +1,7 @@
 """FAB against closed forms and scipy on linear victims."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from closed_forms import (
@@ -17,7 +19,7 @@ from closed_forms import (
 from scipy import optimize
 from small_victims import DUAL, Curved, Linear, curved, examples, linear
 
-from jaxadv import attacks, losses
+from jaxadv import attacks, drive, losses, problem
 from jaxadv.norms import NORMS
 from jaxadv.problem import Threat
 
@@ -120,6 +122,21 @@ def test_fab_keeps_to_its_candidate_classes():
   for rivals in ({"classes": 2}, {"targets": 1}):
     lanes = solve(attacks.fab(iterations=6, **rivals), threat, victim, stack)
     np.testing.assert_allclose(lanes.best.size, 1.0, rtol=1e-3)
+
+
+def test_a_boundary_that_curves_away_is_crossed():
+  """Its gradient turns from coordinate to coordinate as each of them saturates, and a
+  step back to where the clean clip's nearest point would be undoes the others."""
+  rate = np.geomspace(1, 100, N, dtype=np.float32)
+
+  def logits(needed, x):
+    return jnp.stack([needed - jnp.mean(1 - jnp.exp(-rate * x)), 0.0])
+
+  bound = problem.bind(logits, Threat(NORMS["l1"], box=WIDE), losses.untargeted())
+  solved = drive.solve_batch(drive.driver(attacks.fab(iterations=50), bound))
+  stack = examples(np.zeros((1, N)), 0)
+  for needed in (0.5, 0.7, 0.9):
+    assert solved(jnp.float32(needed), jax.random.key(0), stack).best.success.all()
 
 
 def test_restarts_find_what_the_first_run_missed():
