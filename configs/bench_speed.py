@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
       "rms": 0.08,
       "batches": (4, 12),
       "repeats": 3,
-      "attacks": {
+      "compared": {
         "pgd": pgd | {"steps": 40},
         "pgd_all_steps": pgd | {"steps": 40, "goal": "strongest"},
         # ours takes rate and c from the gradient; theirs are the best of a few

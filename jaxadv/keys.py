@@ -166,7 +166,7 @@ BENCH_KEYS = {  # by the config's kind
     "rms": float,
     "batches": tuple,
     "repeats": int,
-    "attacks": dict,
+    "compared": dict,
     "runtime": {"threads": int, "libraries": str, "limit_s": int},
   },
 }

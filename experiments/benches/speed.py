@@ -42,7 +42,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
   subject, said = compare.prepare(load_victim(settings["victim"]), settings)
   print(said, flush=True)
   rows, ratios = [], {}
-  for name, entry in settings["attacks"].items():
+  for name, entry in settings["compared"].items():
     for side, cells, ratio in race(name, entry, subject, modules, settings):
       rows.append((name, side.library, side.variant, *cells))
       print(*rows[-1], flush=True)

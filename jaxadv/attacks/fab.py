@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
 
-_BEYOND = 3e-4  # of the size so far, past the boundary
+# past the boundary, as a share of the size so far: until the first success, and after
+_BEYOND = 1e-2, 3e-4
 
 
 class Segment(NamedTuple):
@@ -77,7 +78,8 @@ def fab(
   norm; a = min(|p| / (|p| + |p0|), alpha_max). After a success d is beta times it, and
   the linearisation made there serves on, so that an iteration costs one forward pass
   (the paper judges, steps back and linearises anew). Of the paper's it differs also in
-  that a is 0 until the first success, and p aims a thousandth of |d| past the boundary:
+  that a is 0 until the first success, and p aims past the boundary, by 1% of |d|, then
+  by 0.03%:
   where it is curved, the pull to the clean clip holds d in front of it for good.
   iterations: of one run; iterations + 1 points are judged in each.
   restarts: runs; the first from the clean clip, others at random, half as far as the
@@ -127,7 +129,8 @@ def fab(
     nearest = jnp.argmin(distance)
     normal = grads[nearest]
     # or a boundary that is curved would be neared for ever, and never crossed
-    gap = gaps[nearest] + _BEYOND * norm.size(here) * dual[nearest]
+    beyond = jnp.where(succeeded, _BEYOND[1], _BEYOND[0]) * norm.size(here)
+    gap = gaps[nearest] + beyond * dual[nearest]
     offsets = gap + jnp.array([0.0, jnp.vdot(normal, here)])
     points = jnp.stack([here, problem.zero])
     onto = jax.vmap(norm.hyperplane, (None, 0, 0, 0))

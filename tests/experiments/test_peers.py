@@ -162,8 +162,9 @@ def test_each_counterpart_is_one_of_our_attacks(library):
   assert {r.method for r in module.RUNS} <= ours
 
 
-def test_what_the_config_compares_can_be_built():
-  path = Path(__file__).parents[2] / "configs" / "bench_peers.py"
+@pytest.mark.parametrize("name", ["bench_peers", "bench_speed"])
+def test_what_a_config_compares_can_be_built(name):
+  path = Path(__file__).parents[2] / "configs" / f"{name}.py"
   spec = importlib.util.spec_from_file_location(path.stem, path)
   assert spec and spec.loader
   module = importlib.util.module_from_spec(spec)
