@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
           "iterations": 50,
           "peers": {"learning_rate": 1e-5, "c": 1e-3},
         },
-        # ours with fewer steps, for the same distance
+        # ours with fewer steps, for about the same distance
         "carlini_wagner_short": {
           "method": "carlini_wagner",
           "norm": "l2",

@@ -59,7 +59,7 @@ def keep_freed() -> None:
   """Lets the process keep memory that it frees, so that each step finds it mapped.
 
   On a CPU, XLA frees what a step worked in; glibc gives blocks of 32 MiB and more back
-  to the kernel, and the next step faults every page in again: on two cores a quarter of
+  to the kernel, and the next step faults every page in again: on two cores a fifth of
   Carlini-Wagner's time (BUILD.md). Does nothing where the C library is another.
   """
   options = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -73,7 +73,7 @@ def lanes_for(lanes: int, forward_passes: int, backward_passes: int) -> int:
   one of more: at least 1.
 
   A step's rows are its forward passes, or its backward passes of half the work each:
-  DeepFool, with 9, is a fifth faster on 3 lanes of a CPU than on 16 (BUILD.md).
+  DeepFool, with 9, is a sixth faster on 3 lanes of a CPU than on 16 (BUILD.md).
   """
   return max(1, lanes // max(forward_passes, -(-backward_passes // 2), 1))
 

@@ -55,9 +55,8 @@ def train(
   """Trains from the last checkpoint in `folder`/epochs on, and writes history.csv.
 
   Ends as it would have without a break: all is drawn from (seed, epoch). variables:
-  what is attacked (`inference.inference`). share: (index,
-  count) of the processes, which all call this; the first writes. devices: of all
-  processes; None: all there are.
+  what is attacked (`inference.inference`). share: (index, count) of the processes,
+  which all call this; the first writes. devices: of all processes; None: all there are.
 
   InputError for a batch that is too large, clips that can't be used, and a checkpoint
   that is damaged.
