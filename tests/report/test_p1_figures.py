@@ -1,7 +1,7 @@
 """P1's figures: the numbers behind them by hand, what is written, and that all texts of
 a figure can be read at its printed size.
 
-Over 300 lines: the hand-made runs, and what checks a drawn figure, serve all of its tests.
+Over 300 lines: the hand-made runs and the check of drawn texts serve all its tests.
 """
 
 import json
