@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxadv import problem
-from jaxadv.attacks import ATTACKS
+from jaxadv.attacks import ATTACKS, survey
 from jaxadv.core import GOALS, Attack, Bind, Goal
 from jaxadv.data import CLASSES, Dataset, read_dataset
 from jaxadv.ensemble import ENSEMBLES, Stage
@@ -115,7 +115,7 @@ class AttackPlan(NamedTuple):
 
 _THREAT_KEYS = (
   *("method", "norm", "radius", "budget", "loss", "confidence", "goal"),
-  *("through", "draws"),
+  *("through", "draws", "survey"),
 )
 
 
@@ -132,6 +132,8 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
   hyper = {k: v for k, v in entry.items() if k not in _THREAT_KEYS}
   made = _make(factory, hyper, key)
   ensemble = entry["method"] in ENSEMBLES
+  if entry.get("survey"):
+    made = _surveyed(made, entry["survey"], ensemble or target, key)
   attack = made[-1].attack if ensemble else made
   if attack.norms and entry["norm"] not in attack.norms:
     raise InputError(
@@ -175,6 +177,19 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
     through,
     draws,
   )
+
+
+def _surveyed(attack: Attack, classes: Any, pointless: bool, key: str) -> Any:
+  check_value(key + "survey", classes, int)
+  if pointless:
+    raise InputError(
+      f"{key}survey is {classes!r}, which is for untargeted attacks that are no "
+      "ensembles: leave it out"
+    )
+  try:
+    return survey(attack, classes)
+  except InputError as error:
+    raise InputError(f"{key}{error}") from error
 
 
 def _drawn(stage: Stage, draws: int) -> Stage:

@@ -55,12 +55,17 @@ class Trial(NamedTuple):
   loss: Array  # [], attacks go down
   success: Array  # bool []
   size: Array  # [], in the threat's norm
-  # l1 size of the gradient taken here; NaN: not finite, 0: none, inf: not asked for
+  # of the gradient taken here, by `Problem.gauge`; NaN: not finite, 0: none, inf: not
+  # asked for
   grad_size: Array
 
 
 class Problem(NamedTuple):
-  """All that an attack may know of its victim during one step."""
+  """All that an attack may know of its victim during one step.
+
+  lead: what `margin` says in place of the objective's, of the same sign; `survey` sets
+    it. gauge: how large a gradient is, 0 for none.
+  """
 
   example: Example
   norm: Norm
@@ -68,6 +73,8 @@ class Problem(NamedTuple):
   box: tuple[float, float]
   objective: Objective
   logits: Callable[[Array], Array]  # delta [...] -> [K]; zero gradient outside the mask
+  lead: Callable[[Array], Array] | None = None  # [K] -> []
+  gauge: Callable[[Array], Array] = lambda grad: jnp.sum(jnp.abs(grad))  # [...] -> []
 
   @property
   def zero(self) -> Array:
@@ -90,6 +97,8 @@ class Problem(NamedTuple):
 
   def margin(self, logits: Array) -> Array:
     """Below `-objective.confidence` where the attack won. [K] -> []."""
+    if self.lead is not None:
+      return self.lead(logits)
     return self.objective.margin(logits, self.example.label, self.example.target)
 
   def judge(self, delta: Array, logits: Array) -> Trial:
@@ -104,7 +113,7 @@ class Problem(NamedTuple):
     Every gradient that a step takes goes through here, so that the driver can count
     those that were NaN and those that were 0. Trial, [...] -> Trial, [...].
     """
-    size = jnp.sum(jnp.abs(grad))
+    size = self.gauge(grad)
     size = jnp.where(jnp.isfinite(size), size, jnp.nan)
     return trial._replace(grad_size=size), jnp.nan_to_num(grad, posinf=0.0, neginf=0.0)
 
@@ -178,6 +187,8 @@ class Attack(NamedTuple):
   backward_passes: per step; 0: score-based, never sees a gradient.
   forward_passes: per step.
   needs_start: it begins at `Example.start`.
+  descends_margin: its steps take the gradient of `Problem.margin`, and it judges the
+    clean clip first, so that `survey` can show it the nearest boundary.
   needs_radius: it fills the budget; a minimum-norm attack works without one.
   targetable: it has a targeted form.
   norms: names of the norms that it is defined for; () for all.
@@ -195,6 +206,7 @@ class Attack(NamedTuple):
   finished: Callable[[Any], Array] = lambda state: jnp.bool_(False)
   forward_passes: int = 1
   needs_start: bool = False
+  descends_margin: bool = False
 
 
 def unjudged(problem: Problem) -> Trial:

@@ -1,4 +1,5 @@
-"""Attacks: one method a file, a lower-case factory each, one line here."""
+"""Attacks: one method a file, a lower-case factory each, one line here; and `survey`, a
+lift of some."""
 
 from jaxadv.attacks.apgd import apgd
 from jaxadv.attacks.apgd_targeted import apgd_targeted
@@ -17,6 +18,7 @@ from jaxadv.attacks.nes import nes
 from jaxadv.attacks.partial_information import partial_information
 from jaxadv.attacks.pgd import pgd
 from jaxadv.attacks.square import square
+from jaxadv.attacks.survey import survey
 from jaxadv.attacks.white_noise import white_noise
 
 ATTACKS = {
@@ -59,5 +61,6 @@ __all__ = [
   "partial_information",
   "pgd",
   "square",
+  "survey",
   "white_noise",
 ]

@@ -247,4 +247,5 @@ def carlini_wagner(
     needs_radius=False,
     norms=("l2",),
     finished=lambda state: state.search >= search_steps,
+    descends_margin=True,
   )

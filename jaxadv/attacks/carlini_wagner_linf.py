@@ -140,4 +140,5 @@ def carlini_wagner_linf(
     needs_radius=False,
     norms=("linf",),
     finished=lambda state: state.refined > refinements,
+    descends_margin=True,
   )

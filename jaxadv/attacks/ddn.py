@@ -57,12 +57,13 @@ def ddn(
 
   def step(key, state, problem):
     measures = relative & (state.taken == 0)
+    follows = measures | (problem.lead is not None)
 
     def judge(delta):
       logits = problem.logits(delta)
       trial = problem.judge(delta, logits)
       gap = problem.margin(logits) + problem.objective.confidence
-      return jnp.where(measures, gap, trial.loss), (gap, trial)
+      return jnp.where(follows, gap, trial.loss), (gap, trial)
 
     (_, (gap, trial)), grad = jax.value_and_grad(judge, has_aux=True)(state.candidate)
     trial, grad = problem.checked(trial, grad)
@@ -79,4 +80,12 @@ def ddn(
     candidate = problem.project(scale * direction)
     return DDNState(candidate, trial, radius, state.widest, state.taken + 1)
 
-  return Attack(init, step, steps + 1, SMALLEST, needs_radius=False, norms=("l2",))
+  return Attack(
+    init,
+    step,
+    steps + 1,
+    SMALLEST,
+    needs_radius=False,
+    norms=("l2",),
+    descends_margin=True,
+  )

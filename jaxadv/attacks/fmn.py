@@ -89,4 +89,6 @@ def fmn(
     moved = (candidate, trial, radius, smallest, state.widest)
     return FMNState(*moved, state.taken + 1)
 
-  return Attack(init, step, steps + 1, SMALLEST, needs_radius=False)
+  return Attack(
+    init, step, steps + 1, SMALLEST, needs_radius=False, descends_margin=True
+  )

@@ -34,7 +34,8 @@ def brief():
 def test_carlini_wagner_reaches_the_minimal_distance(scale):
   """Within 1% on at least 99% of points, and never below it, at any scale of the box.
 
-  Two classes: with more, the hinge follows the runner-up into a local minimum.
+  Two classes: with more, the hinge follows the runner-up into a local minimum, unless
+  it surveys them (test_survey.py).
   """
   victim = linear(3, 2, N)
   x, logits = points(victim, 4, 200)

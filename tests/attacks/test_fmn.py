@@ -33,7 +33,8 @@ def scaled(victim: Linear, scale) -> Linear:
 def test_fmn_reaches_the_minimal_distance_at_any_scale(norm):
   """Within 1% on at least 99% of points, and never below it.
 
-  Two classes: with more, the margin follows the runner-up into a local minimum.
+  Two classes: with more, the margin follows the runner-up into a local minimum, unless
+  it surveys them (test_survey.py).
   """
   victim = linear(3, 2, N)
   x, logits = points(victim, 4, 100)
