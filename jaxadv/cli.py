@@ -3,14 +3,13 @@
 import contextlib
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxadv import compile_cache, memory
+from jaxadv import compile_cache, memory, profiling
 from jaxadv.errors import InputError
 
 
@@ -18,8 +17,8 @@ def run(main: Callable[[ConfigDict], None]) -> None:
   """Parses --config=FILE and --config.KEY=VALUE, then calls main(config).
 
   --profile writes what jax's profiler sees to WORKDIR-profile/, for TensorBoard or
-  Perfetto; for short runs, as it grows. What was compiled is kept on disk
-  (`compile_cache`).
+  Perfetto, and prints the costliest operations; for short runs, as it grows. What was
+  compiled is kept on disk (`compile_cache`).
 
   Exit codes: 0; 2 for bad input; 3 for a full disk or memory; 130 for Ctrl-C. One
   sentence on stderr, never a traceback, for all but defects of ours.
@@ -50,7 +49,7 @@ def run(main: Callable[[ConfigDict], None]) -> None:
     compile_cache.enable()
     memory.keep_freed()
     try:
-      with _traced(flag.value) if profile.value else contextlib.nullcontext():
+      with _profiled(flag.value) if profile.value else contextlib.nullcontext():
         main(flag.value)
     except InputError as error:
       _stop(error, 2)
@@ -63,10 +62,15 @@ def run(main: Callable[[ConfigDict], None]) -> None:
   app.run(guarded, flags_parser=parse)
 
 
-def _traced(config: ConfigDict) -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def _profiled(config: ConfigDict) -> Iterator[None]:
   folder = Path(f"{config.get('workdir', 'runs/tables')}-profile")
+  with profiling.profiled(folder):
+    yield
+  print(
+    f"\nOperations of the device\n{profiling.described(profiling.operations(folder))}"
+  )
   print(f"profile: {folder}; open it with TensorBoard or ui.perfetto.dev", flush=True)
-  return jax.profiler.trace(folder)
 
 
 def _stop_if_full(error: Exception):
