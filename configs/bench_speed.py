@@ -60,6 +60,8 @@ def get_config() -> ConfigDict:
           "steps": 50,
           "classes": 14,  # all of them, as in most of the others
         },
+        # the two nearest others only, in those that can
+        "deepfool_3": {"method": "deepfool", "norm": "l2", "steps": 50, "classes": 3},
       },
       "runtime": {
         "threads": 2,  # of torch

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxadv.errors import InputError
 from jaxadv.norms import Norm
@@ -69,8 +70,8 @@ def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> N
 
   def keep(delta):
     count = delta.shape[-1]
-    frequency = jnp.fft.rfftfreq(count, 1 / rate_hz)
-    inside = (frequency >= low_hz) & (frequency <= high_hz)
+    scaled_hz = np.arange(count // 2 + 1) * rate_hz  # times count: exact on the edges
+    inside = (scaled_hz >= low_hz * count) & (scaled_hz <= high_hz * count)
     return jnp.fft.irfft(jnp.fft.rfft(delta) * inside, count)
 
   def scaled(delta, radius):

@@ -179,3 +179,11 @@ def test_a_mask_over_frequency_is_kept_on_waveforms(norm):
 def test_a_band_must_exist():
   with pytest.raises(InputError, match=r"band 500.0 to 200.0 Hz"):
     norm_lifts.band_limited(norms.L2, 500.0, 200.0, 2000.0)
+
+
+def test_a_band_holds_the_frequencies_at_its_ends():
+  """Bins 3 to 7 of 1024 samples at 32 kHz."""
+  band = norm_lifts.band_limited(norms.L2, 93.75, 218.75, 32000.0)
+  noise = np.random.default_rng(0).normal(size=1024).astype(np.float32)
+  spectrum = np.abs(np.fft.rfft(np.asarray(band.direction(noise))))
+  assert set(np.flatnonzero(spectrum > 1e-3)) == {3, 4, 5, 6, 7}
