@@ -216,8 +216,10 @@ def apply_transforms(
 
 
 def row_key(row: Mapping[str, Any]) -> tuple:
-  """What tells rows apart."""
-  return tuple(row[name] for name in ("model", "attack", "target", "id", "transform"))
+  """What tells rows apart. An id is that of a row of one CSV: train and test share
+  them, and clean clips of both may be there."""
+  names = ("model", "attack", "target", "id", "file", "transform")
+  return tuple(row[name] for name in names)
 
 
 def judged_row(

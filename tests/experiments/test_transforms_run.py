@@ -1,6 +1,7 @@
 """Stored adversarials through transforms and back through their own model."""
 
 import csv
+import importlib
 import sys
 from pathlib import Path
 
@@ -197,3 +198,12 @@ def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(
 def test_bad_input_is_one_sentence(attacked, victim, tmp_path, capsys, changes, said):
   command = transforms(attacked[0], victim, tmp_path / "run", **changes)
   assert said in tiny.sentence(tiny.call(command, capsys))
+
+
+def test_clean_clips_of_two_splits_are_not_one(monkeypatch):
+  """Ids begin anew in each split: a finished one must not hide the other."""
+  monkeypatch.syspath_prepend(str(HERE.parents[1] / "experiments"))
+  row_key = importlib.import_module("transforms").row_key
+  row = {"model": "m", "attack": "clean", "target": None, "id": 1, "transform": "mp3"}
+  assert row_key(row | {"file": "a.wav"}) != row_key(row | {"file": "b.wav"})
+  assert row_key(row | {"file": "a.wav"}) == row_key(row | {"file": "a.wav"})
