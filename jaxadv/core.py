@@ -69,7 +69,7 @@ class Problem(NamedTuple):
 
   example: Example
   norm: Norm
-  radius: Array  # [], inf: no budget
+  radius: Array | float  # [], the float inf: no budget
   box: tuple[float, float]
   objective: Objective
   logits: Callable[[Array], Array]  # delta [...] -> [K]; zero gradient outside the mask

@@ -58,6 +58,11 @@ class Norm(NamedTuple):
   quantum: float = 0.0
 
 
+def _unlimited(radius) -> bool:
+  """Whether there is no ball, known without running anything."""
+  return isinstance(radius, float) and radius == float("inf")
+
+
 def _l2_size(delta):
   largest = jnp.maximum(jnp.max(jnp.abs(delta)), _TINY)  # squares would under/overflow
   return largest * jnp.sqrt(jnp.sum((delta / largest) ** 2))
@@ -68,6 +73,8 @@ def _l2_unit(delta, *bounds):
 
 
 def _l2_project(delta, radius, low=-jnp.inf, high=jnp.inf):
+  if _unlimited(radius):
+    return jnp.clip(delta, low, high)
   inside = delta * jnp.minimum(1.0, radius / jnp.maximum(_l2_size(delta), _TINY))
   return jnp.clip(inside, low, high)
 
@@ -84,7 +91,8 @@ def _linf_size(delta):
 
 
 def _linf_project(delta, radius, low=-jnp.inf, high=jnp.inf):
-  return jnp.clip(jnp.clip(delta, -radius, radius), low, high)
+  inside = delta if _unlimited(radius) else jnp.clip(delta, -radius, radius)
+  return jnp.clip(inside, low, high)
 
 
 def _linf_sample(key, mask):
@@ -103,6 +111,8 @@ def _l1_project(delta, radius, low=-jnp.inf, high=jnp.inf):
   the l1-Ball, ICML 2008; with a box: Croce and Hein, Mind the Box, ICML 2021, prop.
   2.1.
   """
+  if _unlimited(radius):
+    return jnp.clip(delta, low, high)
   magnitude = jnp.abs(delta)
   most = jnp.maximum(jnp.where(delta > 0, high, -low), 0.0)
 
@@ -180,6 +190,8 @@ def _l0_project(delta, radius, low=-jnp.inf, high=jnp.inf):
   The largest of these stay, the first of equals.
   """
   clipped = jnp.clip(delta, low, high)
+  if _unlimited(radius):
+    return clipped
   # the root's own factors: the product would under- or overflow
   gain = jnp.sqrt(jnp.abs(clipped)) * jnp.sqrt(jnp.abs(2 * delta - clipped))
   count = jnp.floor(radius)

@@ -16,7 +16,9 @@ Array = jax.Array
 
 
 def _absolute(norm, radius, example):
-  return jnp.float32(radius)
+  # no budget stays a float: projections then know that there is no ball
+  unlimited = isinstance(radius, float) and radius == float("inf")
+  return radius if unlimited else jnp.float32(radius)
 
 
 def _relative(norm, radius, example):
@@ -46,7 +48,7 @@ class Threat(NamedTuple):
   budget: str = "absolute"
   box: tuple[float, float] = (-1.0, 1.0)
 
-  def radius_of(self, example: Example) -> Array:
+  def radius_of(self, example: Example) -> Array | float:
     """The radius for one example, in the norm. Example -> []."""
     return BUDGETS[self.budget](self.norm, self.radius, example)
 

@@ -168,6 +168,12 @@ def test_an_infinite_radius_leaves_delta_alone(name):
   delta = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
   for some in (delta, 1e6 * delta, 0 * delta):
     np.testing.assert_array_equal(PROJECT[name](some, np.float32(np.inf)), some)
+    # known without running: no ball is computed, and the bounds still hold
+    project = NORMS[name].project
+    np.testing.assert_array_equal(project(some, float("inf")), some)
+    np.testing.assert_array_equal(
+      project(some, float("inf"), -0.5, 0.5), np.clip(some, -0.5, 0.5)
+    )
 
 
 @TRUE_NORMS
