@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
       "workdir": "runs/bench_limit",
       "seed": 0,
       "classes": 41,
+      "precision": "default",  # or "highest", "bfloat16"
       "lanes": 16,
       "repeats": 15,
       "model": {

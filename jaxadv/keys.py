@@ -98,6 +98,7 @@ BENCH_KEYS = {  # by the config's kind
     "workdir": str,
     "seed": int,
     "classes": int,
+    "precision": str,
     "lanes": int,
     "repeats": int,
     "model": _MODEL,

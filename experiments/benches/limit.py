@@ -1,7 +1,7 @@
 """What an attack's step costs against the bare gradient of the same loss and batch.
 
 The attack's compiled step on a full set of lanes, and the jitted value_and_grad that
-nothing can beat.
+nothing can beat; both of the folded network in the precision asked for, as in a run.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,11 +14,21 @@ import numpy as np
 from benches.timing import Measured, bars, interleaved, machine
 from jaxadv import build, drive, engine, memory, problem
 from jaxadv.core import Example, examples
+from jaxadv.inference import MATMUL
+from jaxadv.models import folding
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report.tables import Table
 
+BARE = "bare gradient"
+
 
 def run(settings: Mapping[str, Any]) -> Measured:
+  """As `measured`, at the precision of the products that the config asks for."""
+  with jax.default_matmul_precision(MATMUL[settings["precision"]]):
+    return measured(settings)
+
+
+def measured(settings: Mapping[str, Any]) -> Measured:
   """One row per attack: milliseconds per clip of a step and of the bare gradient."""
   plans = {
     name: build.attack_plan(name, entry, target=False)
@@ -29,10 +39,18 @@ def run(settings: Mapping[str, Any]) -> Measured:
   key = jax.random.key(settings["seed"])
   batch = random_batch(settings["lanes"], settings["classes"], settings["seed"])
   one = jax.tree.map(lambda leaf: leaf[0], batch)
-  variables, key = engine.replicate((model.init(key, one.x), key), devices)
-  first = next(iter(plans.values()))
-  timed = {"bare gradient": bare_gradient(model, first.objective, variables, batch)}
-  compiled, lanes = {"bare gradient": 0.0}, {"bare gradient": settings["lanes"]}
+  trained = jax.jit(model.init)(key, one.x)
+  folded = folding.fold(model, trained, one.x)
+  if settings["precision"] == "bfloat16":
+    folded = folding.to_bfloat16(folded)
+  trained, variables, key = engine.replicate((trained, folded, key), devices)
+  objective = next(iter(plans.values())).objective
+  timed = {
+    BARE: bare_gradient(model, objective, variables, batch),
+    "the same, not folded, float32": bare_gradient(model, objective, trained, batch),
+  }
+  compiled: dict[str, float] = {}
+  lanes: dict[str, int] = {}
   for name, plan in plans.items():
     passes = plan.attack.forward_passes, plan.attack.backward_passes
     count = lanes[name] = memory.lanes_for(settings["lanes"], *passes)
@@ -41,13 +59,14 @@ def run(settings: Mapping[str, Any]) -> Measured:
       model, plan, variables, key, some, one, devices
     )
   medians = interleaved(timed, settings["repeats"])
-  each = {name: seconds / lanes[name] for name, seconds in medians.items()}
+  full = settings["lanes"]
+  each = {name: seconds / lanes.get(name, full) for name, seconds in medians.items()}
   rows = []
   for name, seconds in each.items():
     passes = plans[name].attack.backward_passes if name in plans else 1
-    cells = (str(lanes[name]), f"{1e3 * seconds:.2f}", str(passes))
-    ratio = f"{seconds / each['bare gradient']:.2f}"
-    rows.append((name, *cells, ratio, f"{compiled[name]:.1f}"))
+    cells = (str(lanes.get(name, full)), f"{1e3 * seconds:.2f}", str(passes))
+    ratio = f"{seconds / each[BARE]:.2f}"
+    rows.append((name, *cells, ratio, f"{compiled.get(name, 0.0):.1f}"))
   table = Table(
     f"Cost of a step, clips of {CHUNK_SAMPLES} samples",
     (
@@ -55,7 +74,8 @@ def run(settings: Mapping[str, Any]) -> Measured:
       *("times the gradient", "compile s"),
     ),
     rows,
-    f"{machine()}; medians of {settings['repeats']}, interleaved",
+    f"{machine()}; precision {settings['precision']}; medians of "
+    f"{settings['repeats']}, interleaved",
   )
   ratios = {row[0]: float(row[4]) for row in rows}
   return Measured(table, bars(ratios, "times the bare gradient", goal=1.0))
