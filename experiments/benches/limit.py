@@ -59,7 +59,7 @@ def measured(settings: Mapping[str, Any]) -> Measured:
       model, plan, variables, key, some, one, devices
     )
   medians = interleaved(timed, settings["repeats"])
-  full = settings["lanes"]
+  full: int = settings["lanes"]
   each = {name: seconds / lanes.get(name, full) for name, seconds in medians.items()}
   rows = []
   for name, seconds in each.items():
