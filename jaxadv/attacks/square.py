@@ -12,6 +12,9 @@ from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
 # of 10,000 queries; after each the squares' share of the input halves (section 4.1)
 _HALVINGS = np.array([10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000])
 _TILES = 5  # of a side of the first point, where coordinates share the radius
+# samples of a waveform in a row, 8 ms at 32 kHz: what repeats from row to row is a tone
+# with harmonics, which fools a sound model sooner than a click of as many samples
+_ROW = 256
 
 
 class SquareState(NamedTuple):
@@ -23,7 +26,7 @@ class SquareState(NamedTuple):
 
 
 class Window(NamedTuple):
-  """A rectangle of an input seen as rows x columns x channels, or one a coordinate."""
+  """A rectangle of an input seen as `_shape` says, or one a coordinate."""
 
   top: Array
   left: Array
@@ -32,7 +35,10 @@ class Window(NamedTuple):
 
 
 def _shape(x) -> tuple[int, int, int]:
-  """[N] -> (N, 1, 1), [T, M] -> (T, M, 1), [H, W, ...] -> (H, W, channels)."""
+  """Rows, columns, channels: [N] -> (N / 256, 256, 1), or (N, 1, 1) where that is not
+  whole; [T, M] -> (T, M, 1), [H, W, ...] -> (H, W, channels)."""
+  if x.ndim == 1 and x.size % _ROW == 0:
+    return x.size // _ROW, _ROW, 1
   rows, columns, *channels = (*x.shape, 1, 1)[: max(x.ndim, 2)]
   return rows, columns, int(np.prod(channels))
 
@@ -58,9 +64,7 @@ def _extent(mask) -> Window:
 def _placed(key, extent: Window, share, least: int = 1) -> Window:
   """Anywhere in it, a square with this share of its area, cut off where it is narrower.
 
-  Of a waveform: sqrt(share * samples) in a row, not that share of them, which one sign
-  would turn into a constant that no sound model hears. No side is shorter than `least`
-  or the extent's own.
+  No side is shorter than `least` or the extent's own.
   """
   side = jnp.sqrt(share * extent.height * extent.width)
 
@@ -84,7 +88,7 @@ def _inside(window: Window, x) -> Array:
 def _tiles(extent: Window, x) -> Window:
   """Which of the equal parts of the extent each coordinate is in: [H, 1, 1], [1, W, 1].
 
-  _TILES x _TILES of them; as many along time in a waveform.
+  _TILES x _TILES of them; as many in one column.
   """
   row, column = _places(x)
 
@@ -131,7 +135,7 @@ def _unit(norm, delta):
 
 
 def _stripes(key, problem):
-  """Every column at +-radius; every sample where there is but one column."""
+  """Every column at +-radius; every coordinate where there is but one column."""
   rows, columns, channels = _shape(problem.zero)
   signs = _signs(key, (1 if columns > 1 else rows, columns, channels))
   return jnp.broadcast_to(problem.radius * signs, _shape(problem.zero))
@@ -192,10 +196,12 @@ def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
   linf: a square at a random place is set to +-radius, one sign a channel. l1, l2: half
   above and half below 0, `_pyramids` are added to a square's direction, which takes
   over the size that a second square, emptied, and the unfilled ball leave.
-  A square of side s is s samples of a waveform [N] in a row; of images [H, W, C] it has
-  all channels; only within the smallest rectangle that holds the mask.
-  The first point: +-radius by column of images and features, by sample of a waveform;
-  in l1, l2 pyramids on 5 x 5 tiles, 25 in a row of a waveform.
+  A waveform [N] is seen as rows of 256 samples, one below the other: a square of side s
+  is s stretches of s samples, 256 apart. Where N is no multiple of 256 it is s samples
+  in a row. Of images [H, W, C] it has all channels. Only within the smallest rectangle
+  that holds the mask.
+  The first point: +-radius by column, which of a waveform is noise of period 256; in l1
+  and l2 pyramids on 5 x 5 tiles, 25 in a row where there is one column.
   The margin counts for targeted threats, too (the paper: cross-entropy).
   steps: queries, the first being the first point.
   p_init: s^2 over the input's size at first; halved after 0.1, 0.5, 2, 5, 10, 20,

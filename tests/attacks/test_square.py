@@ -125,4 +125,28 @@ def test_a_proposal_rewrites_one_window_of_any_shape(norm, shape):
   assert max(areas[:5]) > 2 and max(areas[-15:]) <= (1 if norm == "linf" else 18)
 
 
+def test_a_waveform_is_seen_as_rows_of_256_samples():
+  """The first point repeats from row to row; proposals are rectangles over rows."""
+  radius, length = 0.5, 4 * 256
+  x, mask = np.zeros(length, np.float32), np.ones(length, np.float32)
+  bound = bind(lambda params, x: 0 * x[:2], Threat(NORMS["linf"], radius), MARGIN)
+  one = bound(None, jax.random.key(0), core.Example(0, x, mask, 0, -1))
+  attack = attacks.square(steps=40)
+  state = attack.init(jax.random.key(1), one)
+  first = np.asarray(state.candidate).reshape(4, 256)
+  np.testing.assert_array_equal(first, np.broadcast_to(first[0], (4, 256)))
+  np.testing.assert_array_equal(np.abs(first), radius)
+  assert 64 < (first[0] > 0).sum() < 192
+  take = jax.jit(lambda key, state: attack.step(key, state, one))
+  tall = 0
+  for at in range(39):
+    state = take(jax.random.key(at), state)
+    candidate = np.asarray(state.candidate).reshape(4, 256)
+    rows, columns = np.nonzero(candidate != first)
+    block = candidate[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert (block == block[0, 0]).all()
+    tall += len(block) > 1
+  assert tall > 10
+
+
 ORACLE = test_square_comes_near_the_worst_point_of_the_ball
