@@ -26,7 +26,7 @@ class Operation(NamedTuple):
 def profiled(folder: Path) -> Iterator[None]:
   """Writes the trace of what runs inside to the folder, for TensorBoard or Perfetto.
 
-  Python's own calls are left out: they would make 90% of the trace and slow the run.
+  Python's own calls are left out: they would be most of the trace, and slow the run.
   """
   options = jax.profiler.ProfileOptions()
   options.python_tracer_level = 0

@@ -46,6 +46,8 @@ def deepfool(
   the `classes` - 1 largest other logits of the clean clip. Targeted: the target is the
   only rival, the largest other class of the moment stands for the label. That is exact
   for two classes; with more the path follows one boundary at a time.
+  classes: the label's and those of its rivals; 3 of 14 ended as near, at a sixth of the
+    gradients (BUILD.md).
   steps: at most so many steps; steps + 1 points are judged, the clean clip first.
   variant: "canonical", or "subramanian": the rival with the LARGEST (|f_k| + nudge) /
     dual(w_k), never class 0 unless it is the target.
