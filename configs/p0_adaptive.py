@@ -21,6 +21,7 @@ TRANSFORMS = {
   "resample_8": {"transform": "resample", "rate_hz": 8000},
   "resample_16": {"transform": "resample", "rate_hz": 16000},
   "reverb": {"transform": "reverberate"},
+  "stretch": {"transform": "time_stretch", "rate": 1.1},
 }
 LEVELS_DB = (60, 50, 40, 30)
 CONFIDENCES = (0, 5)  # in logits

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
         "resample_8": {"transform": "resample", "rate_hz": 8000},
         "resample_16": {"transform": "resample", "rate_hz": 16000},
         "reverb": {"transform": "reverberate"},
+        "stretch": {"transform": "time_stretch", "rate": 1.1},
       },
       "runtime": {"threads": 4, "processes": 0, "batch_chunks": 16},
     }

@@ -124,7 +124,8 @@ def draw(path: Path, rows: Sequence[dict]) -> None:
       for n, method in enumerate(methods)
       for kind in (PLAIN, ADAPTIVE)
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    beside = 4 if across > 2 else 2  # a column has no room for more
+    figure.legend(handles=handles, loc="outside upper center", ncols=beside)
     save(figure, path)
 
 

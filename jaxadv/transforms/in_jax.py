@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
-from jaxadv.transforms import codecs, filters, levels, room, timing
+from jaxadv.transforms import codecs, filters, levels, room, timing, vocoder
 from jaxadv.transforms.transform import SAMPLE_RATE_HZ, no_draws
 
 stop = jax.lax.stop_gradient
@@ -229,4 +229,5 @@ APPLIES: dict[Callable, Callable[..., jax.Array]] = {
   levels.quantise: _quantise,
   room.convolve_room: _convolve_room,
   timing.delay: _delay,
+  timing.stretch: vocoder.stretch,
 }

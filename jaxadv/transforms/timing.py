@@ -58,7 +58,7 @@ def stretch(x: np.ndarray, draws: Draws, rate: float) -> np.ndarray:
   del draws
   import librosa
 
-  y = librosa.effects.time_stretch(x, rate=rate, n_fft=_fft_samples(x))
+  y = librosa.effects.time_stretch(x, rate=rate, n_fft=fft_samples(x))
   return librosa.util.fix_length(y, size=len(x))
 
 
@@ -78,12 +78,12 @@ def shift_pitch(x: np.ndarray, draws: Draws, semitones: float) -> np.ndarray:
   import librosa
 
   return librosa.effects.pitch_shift(
-    x, sr=SAMPLE_RATE_HZ, n_steps=semitones, n_fft=_fft_samples(x)
+    x, sr=SAMPLE_RATE_HZ, n_steps=semitones, n_fft=fft_samples(x)
   )
 
 
-def _fft_samples(x: np.ndarray) -> int:
-  # librosa's default, shorter for clips that don't fill it
+def fft_samples(x) -> int:
+  """Samples of a frame: librosa's default, fewer for clips that don't fill it."""
   return min(2048, 1 << max(4, len(x).bit_length() - 1))
 
 
