@@ -128,7 +128,9 @@ def _l1_project(delta, radius, low=-jnp.inf, high=jnp.inf):
   ends = (jnp.float32(0.0), jnp.max(magnitude))
   lower, upper = jax.lax.fori_loop(0, 24, halve, ends)
   over, under = jnp.sum(kept(lower)) - radius, radius - jnp.sum(kept(upper))
-  between = lower + (upper - lower) * over / jnp.maximum(over + under, _TINY)
+  # where both are rounding, their quotient may be anything
+  share = jnp.clip(over / jnp.maximum(over + under, _TINY), 0.0, 1.0)
+  between = lower + (upper - lower) * share
   # rounding may leave it a little outside
   outside = jnp.sum(kept(between)) > radius
   shrunk = jnp.where(outside, kept(upper), kept(between))

@@ -82,6 +82,15 @@ def test_l1_projection_is_a_soft_threshold_found_by_brent(delta, radius):
   np.testing.assert_allclose(PROJECT["l1"](delta, radius), expected, atol=scale)
 
 
+def test_l1_projection_survives_a_radius_that_is_hardly_exceeded():
+  """Sums that differ by rounding alone once made all of it 0 (found by hypothesis)."""
+  delta = np.float32([[58.534134, 407.0, 0.0, 0.0], [303.0, 256.0, 0.0, 0.0]])
+  for radius in np.float32(1024.5341) - np.float32(2) ** -np.arange(1, 13):
+    found = np.asarray(PROJECT["l1"](delta, radius))
+    assert abs(np.abs(found).sum() - radius) < 1e-3
+    assert np.abs(found - delta).max() < 1
+
+
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_projection_agrees_with_scipy(name):
   delta = np.random.default_rng(0).normal(size=6)

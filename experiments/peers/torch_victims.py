@@ -21,7 +21,9 @@ from jaxadv.models.frontends import (
   mel_filters,
 )
 
-AGREEMENT = 1e-4  # largest difference of logits
+# largest difference of logits, in units of the largest logit where that is over 1:
+# rounding differs from CPU to CPU, and by 2e-4 of 4.7 on a clip without treble
+AGREEMENT = 1e-4
 _ACTIVATIONS = {VGG13: F.relu, GCNN: lambda x: F.glu(x, dim=1)}
 
 
@@ -132,16 +134,17 @@ def to_waveforms(images):
 def export(model: Classifier, variables: Any, x: np.ndarray) -> tuple[Images, str]:
   """The victim for the other libraries, and how well it agrees on clips x.
 
-  InputError where logits differ by more than AGREEMENT.
+  InputError where logits differ by more than AGREEMENT says.
   """
   victim = TorchVictim(model, variables)
   ours = judge(model.apply)(variables, x)
   theirs, grads = _logits_and_grads(victim, x, ours.argmax(1))
   worst = float(np.abs(ours - theirs).max())
-  if not worst <= AGREEMENT:
+  allowed = AGREEMENT * max(1.0, float(np.abs(ours).max()))
+  if not worst <= allowed:
     raise InputError(
       f"logits of the victim in torch differ by {worst:.1e} from ours: at most "
-      f"{AGREEMENT:.0e} is allowed"
+      f"{allowed:.0e} is allowed"
     )
   expected = _grads(model, variables, x, ours.argmax(1))
   sizes = np.linalg.norm(expected, axis=1)
