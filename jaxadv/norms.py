@@ -58,8 +58,8 @@ class Norm(NamedTuple):
   quantum: float = 0.0
 
 
-def _unlimited(radius) -> bool:
-  """Whether there is no ball, known without running anything."""
+def unlimited(radius) -> bool:
+  """Whether there is no ball, known without running anything: the float inf."""
   return isinstance(radius, float) and radius == float("inf")
 
 
@@ -73,7 +73,7 @@ def _l2_unit(delta, *bounds):
 
 
 def _l2_project(delta, radius, low=-jnp.inf, high=jnp.inf):
-  if _unlimited(radius):
+  if unlimited(radius):
     return jnp.clip(delta, low, high)
   inside = delta * jnp.minimum(1.0, radius / jnp.maximum(_l2_size(delta), _TINY))
   return jnp.clip(inside, low, high)
@@ -91,7 +91,7 @@ def _linf_size(delta):
 
 
 def _linf_project(delta, radius, low=-jnp.inf, high=jnp.inf):
-  inside = delta if _unlimited(radius) else jnp.clip(delta, -radius, radius)
+  inside = delta if unlimited(radius) else jnp.clip(delta, -radius, radius)
   return jnp.clip(inside, low, high)
 
 
@@ -111,7 +111,7 @@ def _l1_project(delta, radius, low=-jnp.inf, high=jnp.inf):
   the l1-Ball, ICML 2008; with a box: Croce and Hein, Mind the Box, ICML 2021, prop.
   2.1.
   """
-  if _unlimited(radius):
+  if unlimited(radius):
     return jnp.clip(delta, low, high)
   magnitude = jnp.abs(delta)
   most = jnp.maximum(jnp.where(delta > 0, high, -low), 0.0)
@@ -192,7 +192,7 @@ def _l0_project(delta, radius, low=-jnp.inf, high=jnp.inf):
   The largest of these stay, the first of equals.
   """
   clipped = jnp.clip(delta, low, high)
-  if _unlimited(radius):
+  if unlimited(radius):
     return clipped
   # the root's own factors: the product would under- or overflow
   gain = jnp.sqrt(jnp.abs(clipped)) * jnp.sqrt(jnp.abs(2 * delta - clipped))

@@ -10,15 +10,14 @@ import numpy as np
 
 from jaxadv.core import Bind, Example, Problem
 from jaxadv.losses import Objective
-from jaxadv.norms import L2, Norm
+from jaxadv.norms import L2, Norm, unlimited
 
 Array = jax.Array
 
 
 def _absolute(norm, radius, example):
   # no budget stays a float: projections then know that there is no ball
-  unlimited = isinstance(radius, float) and radius == float("inf")
-  return radius if unlimited else jnp.float32(radius)
+  return radius if unlimited(radius) else jnp.float32(radius)
 
 
 def _relative(norm, radius, example):
