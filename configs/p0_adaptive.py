@@ -21,7 +21,10 @@ TRANSFORMS = {
   "resample_8": {"transform": "resample", "rate_hz": 8000},
   "resample_16": {"transform": "resample", "rate_hz": 16000},
   "reverb": {"transform": "reverberate"},
+  "opus": {"transform": "opus"},
   "stretch": {"transform": "time_stretch", "rate": 1.1},
+  "pitch": {"transform": "pitch_shift", "semitones": 1.0},
+  "trim": {"transform": "trim"},
 }
 LEVELS_DB = (60, 50, 40, 30)
 CONFIDENCES = (0, 5)  # in logits

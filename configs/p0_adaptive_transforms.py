@@ -25,7 +25,10 @@ def get_config() -> ConfigDict:
         "resample_8": {"transform": "resample", "rate_hz": 8000},
         "resample_16": {"transform": "resample", "rate_hz": 16000},
         "reverb": {"transform": "reverberate"},
+        "opus": {"transform": "opus"},
         "stretch": {"transform": "time_stretch", "rate": 1.1},
+        "pitch": {"transform": "pitch_shift", "semitones": 1.0},
+        "trim": {"transform": "trim"},
       },
       "runtime": {"threads": 4, "processes": 0, "batch_chunks": 16},
     }

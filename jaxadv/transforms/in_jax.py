@@ -209,6 +209,22 @@ def _delay(x, draws, length):
   return jax.lax.dynamic_slice(padded, (len(x) - draws[0],), (len(x),))
 
 
+def _cut_silence(x, draws, length, below_peak_db):
+  """Where the sound begins and ends is a constant of the gradient."""
+  frame, hop = timing.TRIM_FRAME, timing.TRIM_HOP
+  count = 1 + len(x) // hop
+  padded = jnp.pad(x, (frame // 2, frame))[: (count + frame // hop - 1) * hop]
+  energy = jnp.sum(padded.reshape(-1, hop) ** 2, axis=1)
+  energy = sum(energy[first : first + count] for first in range(frame // hop))
+  level = jnp.maximum(energy / frame, timing.TRIM_FLOOR**2)
+  at = jnp.arange(count)
+  level = jnp.where(at <= length // hop, level, 0)
+  loud = level > level.max() * 10 ** (-below_peak_db / 10)
+  first, last = jnp.argmax(loud), count - 1 - jnp.argmax(loud[::-1])
+  moved = jax.lax.dynamic_slice(jnp.pad(x, (0, len(x))), (first * hop,), (len(x),))
+  return cut(moved, (last + 1 - first) * hop)
+
+
 DRAWS: dict[Callable, Callable[..., Any]] = {
   no_draws: no_draws,
   levels.draw_normal: _draw_normal,
@@ -229,5 +245,7 @@ APPLIES: dict[Callable, Callable[..., jax.Array]] = {
   levels.quantise: _quantise,
   room.convolve_room: _convolve_room,
   timing.delay: _delay,
+  timing.cut_silence: _cut_silence,
   timing.stretch: vocoder.stretch,
+  timing.shift_pitch: vocoder.shift_pitch,
 }

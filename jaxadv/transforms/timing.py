@@ -12,6 +12,9 @@ from jaxadv.transforms.transform import (
   require,
 )
 
+TRIM_FRAME, TRIM_HOP = 2048, 512  # samples
+TRIM_FLOOR = 1e-5  # RMS below which all frames are equally silent
+
 
 def time_shift(shift_s: float = 0.1, range_s: float = 0.0) -> Transform:
   """Later (shift_s > 0) or earlier, uniform in shift_s +- range_s, in whole samples.
@@ -90,7 +93,8 @@ def fft_samples(x) -> int:
 def trim(below_peak_db: float = 60.0) -> Transform:
   """Silence at both ends cut away: the clip moves to the start, zeros follow.
 
-  Silent: frames (2048 samples, hop 512) whose RMS is this far below the loudest one's.
+  Silent: frames (2048 samples, hop 512) whose RMS is this far below the loudest one's;
+  RMS below 1e-5 counts as 1e-5, so a clip that is silent throughout is kept.
   """
   require(0 < below_peak_db <= 200, "below_peak_db", below_peak_db, "0 to 200 dB")
   return Transform(
@@ -105,5 +109,6 @@ def cut_silence(x: np.ndarray, draws: Draws, below_peak_db: float) -> np.ndarray
   del draws
   import librosa
 
-  kept, _ = librosa.effects.trim(x, top_db=below_peak_db)
+  frames = {"frame_length": TRIM_FRAME, "hop_length": TRIM_HOP}
+  kept, _ = librosa.effects.trim(x, top_db=below_peak_db, **frames)
   return librosa.util.fix_length(kept, size=len(x))

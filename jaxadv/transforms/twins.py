@@ -36,7 +36,7 @@ class Twin:
 
 
 def twin(of: Transform) -> Twin | None:
-  """The twin, or None where there is none: pitch shift, trim, user's own.
+  """The twin, or None where there is none: user's own functions.
 
   Codecs run their numpy reference on the host and have the identity's gradient, as
   rounding has: BPDA, Athalye et al., Obfuscated Gradients Give a False Sense of

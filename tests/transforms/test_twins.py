@@ -26,7 +26,6 @@ from jaxadv.transforms import (
   reverberate,
   smooth,
   time_shift,
-  trim,
   user,
 )
 from jaxadv.transforms.twins import through_host, twin
@@ -182,12 +181,10 @@ def test_a_twin_is_a_sample_for_expectation():
 
 
 def test_none_where_there_is_none():
-  for name in ("pitch_shift", "trim"):
-    assert twin(TRANSFORMS[name]()) is None
   assert twin(user(np.negative)) is None
-  assert twin(chain(gain(), trim())) is None
-  found = {name for name in TRANSFORMS if name != "user" and twin(TRANSFORMS[name]())}
-  assert len(found) == len(TRANSFORMS) - 3
+  assert twin(chain(gain(), user(np.negative))) is None
+  for name in set(TRANSFORMS) - {"user"}:
+    assert twin(TRANSFORMS[name]()) is not None, name
 
 
 def test_any_function_through_the_host():

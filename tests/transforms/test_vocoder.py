@@ -1,4 +1,4 @@
-"""The twin of time stretching against librosa."""
+"""The twins of time stretching and pitch shifting against librosa."""
 
 import functools
 
@@ -8,16 +8,24 @@ import numpy as np
 import pytest
 from clips_by_hand import noise_clip, onset_clip
 
-from jaxadv.transforms import time_stretch
+from jaxadv.transforms import pitch_shift, time_stretch
 from jaxadv.transforms.twins import twin
 
 PADDED = 12000
 
 
+CASES = {
+  "slower": time_stretch(0.8),
+  "faster": time_stretch(1.1),
+  "higher": pitch_shift(1.0),
+  "lower": pitch_shift(-5.0),
+}
+
+
 @functools.cache
-def stretched(rate):
+def compiled(name):
   """x [PADDED], length -> the twin's answer; x, length, weights -> its gradient."""
-  apply = twin(time_stretch(rate)).apply
+  apply = twin(CASES[name]).apply
   heard = jax.jit(lambda x, length: apply(x, (), length))
   pulled = jax.jit(jax.grad(lambda x, length, w: jnp.vdot(w, apply(x, (), length))))
   return heard, pulled
@@ -29,15 +37,15 @@ def tones(samples):
   return (50 * tone * np.exp(-10 * at)).astype(np.float32)
 
 
-@pytest.mark.parametrize("rate", [0.8, 1.1])
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("length", [PADDED, 9001, 4096])
-def test_it_is_librosas_whatever_padding_follows(rate, length):
+def test_it_is_librosas_whatever_padding_follows(name, length):
   """To 0.5%: librosa adds up phases of thousands of radians in float32."""
-  heard, _ = stretched(rate)
+  heard, _ = compiled(name)
   for clip in (noise_clip(length), onset_clip(length), tones(length)):
     x = np.pad(clip, (0, PADDED - length))
     y = np.asarray(heard(x, jnp.int32(length)))
-    expected = time_stretch(rate).apply(clip, ())
+    expected = CASES[name].apply(clip, ())
     assert y.shape == x.shape and y.dtype == np.float32
     error = np.linalg.norm(y[:length] - expected)
     assert error < 5e-3 * np.linalg.norm(expected)
@@ -45,9 +53,10 @@ def test_it_is_librosas_whatever_padding_follows(rate, length):
     assert np.linalg.norm(expected - clip) > 0.03 * np.linalg.norm(clip)
 
 
-def test_its_gradient_is_that_of_a_linear_map_with_its_value():
+@pytest.mark.parametrize("name", ["faster", "higher"])
+def test_its_gradient_is_that_of_a_linear_map_with_its_value(name):
   """With the turns of the bins as constants, y = J x: so <w, y> = <J^T w, x>."""
-  heard, pulled = stretched(1.1)
+  heard, pulled = compiled(name)
   x = noise_clip(PADDED)
   w = np.random.default_rng(0).normal(size=PADDED).astype(np.float32)
   slope = np.float64(pulled(x, jnp.int32(PADDED), w))
