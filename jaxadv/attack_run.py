@@ -40,6 +40,7 @@ class Usage:
 
   rows: int = 0
   lanes: int = 0  # of a device, at the last bucket
+  chunk: int = 0  # steps between looks of the host, at the last one
   useful: int = 0  # lane-steps that brought an example further
   lane_steps: int = 0
   stepping_s: float = 0.0
@@ -56,6 +57,7 @@ class Usage:
     self.stepping_s += look.seconds
     self.waiting_s += look.waited
     self.compiling_s += look.compiling
+    self.chunk = look.chunk
 
 
 def run_attack(

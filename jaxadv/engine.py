@@ -17,13 +17,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxadv import memory
 from jaxadv.core import Example, Trial
 from jaxadv.drive import Driver, Lane, Watch
-from jaxadv.lanes import Clock, fetch, lanes_for, pack, refills, stack
+from jaxadv.lanes import Clock, Pace, fetch, lanes_for, pack, refills, stack
 
 Array = jax.Array
 _QUIET_S = 5.0  # the host hears of a run that long, at the least
 # passes that idle lanes may waste, for each lane, before fewer are compiled: about what
 # compiling costs, so that the tail of a queue costs at most twice its best
 _WASTED_PASSES = 128
+TUNED = -1  # steps between looks: from what a run measures of itself
+_FIRST_CHUNK = 8  # before it has
 
 
 class Outcome(NamedTuple):
@@ -43,7 +45,8 @@ class Look(NamedTuple):
   lane_steps: int  # computed, on all lanes
   seconds: float  # of stepping
   waited: float  # seconds, for examples
-  compiling: float = 0.0  # seconds, of programs of fewer lanes
+  compiling: float = 0.0  # seconds, of programs of fewer lanes or other chunks
+  chunk: int = 1  # steps between looks
 
 
 class Compiled(NamedTuple):
@@ -55,8 +58,9 @@ class Compiled(NamedTuple):
   shape: tuple[int, int]  # devices, lanes
   slots: int  # lanes of a device that one refill can fill
   chunk: int  # steps between looks at the host
+  tuned: bool  # whether a run may change it
   passes: int  # forward and backward, of a step
-  resize: Callable[[int], "Compiled"]  # the same with another number of lanes
+  resize: Callable[[int, int], "Compiled"]  # the same with other lanes and chunk
   seconds: float
   bytes: int  # that a step needs on each device; 0: not known
 
@@ -69,7 +73,7 @@ def replicate(tree: Any, devices: Sequence[Any]) -> Any:
 
 def default_chunk(devices: Sequence[Any]) -> int:
   """Steps between looks: 1 on CPU, whose convolutions are slow in control flow."""
-  return 1 if devices[0].platform == "cpu" else 8
+  return 1 if devices[0].platform == "cpu" else TUNED
 
 
 def compile_lanes(
@@ -86,11 +90,15 @@ def compile_lanes(
 ) -> Compiled:
   """Compiles for examples shaped like `example`, `lanes` of them on each device.
 
-  chunk: steps between looks at the host. precision: of jax's matrix products and
-  convolutions, in the forward and the backward pass. slots: lanes of a device that one
-  refill can fill; few, as all of them travel to the device, and more refills are made
-  where more lanes end at once.
+  chunk: steps between looks at the host; TUNED: 8, until `run` has lost as much time by
+  that as compiling another takes. precision: of jax's matrix products and convolutions,
+  in the forward and the backward pass. slots: lanes of a device that one refill can
+  fill; few, as all of them travel to the device, and more refills are made where more
+  lanes end at once.
   """
+  tuned = chunk == TUNED
+  if tuned:
+    chunk = _FIRST_CHUNK
   began = time.perf_counter()
 
   def start(params, key, examples):
@@ -130,17 +138,19 @@ def compile_lanes(
     refilled = pmap(refill, 4, (2, 3))
     refilled = refilled.lower(params, key, lane, examples, at, incoming).compile()
 
-  def resize(lanes):
+  def resize(lanes, chunk):
     options = {"chunk": chunk, "devices": devices, "precision": precision}
     options |= {"lanes": lanes, "slots": slots}
-    return compile_lanes(driver, params, key, example, **options)
+    resized = compile_lanes(driver, params, key, example, **options)
+    return resized._replace(tuned=tuned, resize=resize)
 
   attack, shape = driver.attack, (len(devices), lanes)
   passes = attack.forward_passes + attack.backward_passes
   seconds = time.perf_counter() - began
   programs = (started, advanced, refilled)
   needed = memory.needed_bytes(advanced)
-  return Compiled(*programs, shape, slots, chunk, passes, resize, seconds, needed)
+  rest = (passes, resize, seconds, needed)
+  return Compiled(*programs, shape, slots, chunk, tuned, *rest)
 
 
 def fit(compiled: Compiled, most: int) -> Compiled:
@@ -150,7 +160,7 @@ def fit(compiled: Compiled, most: int) -> Compiled:
   fitting = min(most, memory.lanes_that_fit(compiled.bytes, lanes, free))
   if fitting == lanes:
     return compiled
-  fitted = compiled.resize(fitting)
+  fitted = compiled.resize(fitting, compiled.chunk)
   return fitted._replace(seconds=compiled.seconds + fitted.seconds)
 
 
@@ -164,7 +174,7 @@ def run(
   yielded has been fetched, its lanes are refilled and the next step is on its way, so
   the device works while the caller does.
   """
-  shape, queue, clock = compiled.shape, iter(examples), Clock()
+  shape, queue, clock, pace = compiled.shape, iter(examples), Clock(), Pace()
   waited = 0.0
 
   def draw(count):
@@ -188,6 +198,7 @@ def run(
   lane = compiled.advance(params, key, lane, held)
   while True:
     done = np.asarray(jax.device_get(lane.done)) & (ids >= 0)
+    seen, waited_before = time.perf_counter(), waited
     took = clock.took(dispatched, resumed)
     live = ids >= 0
     spent[live] += took / live.sum()
@@ -203,16 +214,23 @@ def run(
       for d, slot in zip(*np.nonzero(at < ids.shape[1]), strict=True):
         ids[d, at[d, slot]] = incoming.id[d, slot]
     going = (ids >= 0).any()
-    fewer = lanes_for(ids)
-    if going and fewer < ids.shape[1] and wasted > _WASTED_PASSES * ids.size:
-      compiled = compiled.resize(fewer)
+    gap = time.perf_counter() - seen - (waited - waited_before)
+    pace.looked(compiled.chunk, took, gap, [outcome.steps for outcome in outcomes])
+    fewer, chunk = ids.shape[1], compiled.chunk
+    if wasted > _WASTED_PASSES * ids.size:
+      fewer = min(fewer, lanes_for(ids))
+    if compiled.tuned and pace.lost(chunk) > compiled.seconds:
+      chunk = pace.best()
+    if going and (fewer, chunk) != (ids.shape[1], compiled.chunk):
+      compiled = compiled.resize(fewer, chunk)
       lane, held, ids, spent = pack((lane, held), ids, spent, fewer)
-      wasted, compiling = 0, compiled.seconds
+      clock, pace = Clock(), Pace()
+      wasted, compiling = 0, compiling + compiled.seconds
     dispatched = time.perf_counter()
     if going:
       lane = compiled.advance(params, key, lane, held)
     if outcomes or seconds > _QUIET_S:
-      yield Look(outcomes, steps, seconds, waited, compiling)
+      yield Look(outcomes, steps, seconds, waited, compiling, compiled.chunk)
       seconds, steps, waited, compiling = 0.0, 0, 0.0, 0.0
       resumed = time.perf_counter()
     else:

@@ -205,7 +205,7 @@ _AT_LEAST = {  # smallest value of a number; the rest is checked where it is use
   "runtime.checkpoint_every_epochs": 1,
   "runtime.batch_chunks": 1,
   "runtime.lane_chunks": 0,
-  "runtime.chunk": 0,
+  "runtime.chunk": -1,
   "runtime.limit_s": 0,
 }
 _AT_MOST = {

@@ -1,7 +1,8 @@
 """Lanes on devices: stacked, fetched as they end, filled again, packed together."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -62,6 +63,50 @@ class Clock:
       return min(now - dispatched, max(now - resumed, self.typical))
     self.typical = now - dispatched
     return self.typical
+
+
+class Pace:
+  """How many steps there should be between two looks of the host.
+
+  A device that idles for `gap` seconds at each look, and examples that end after T
+  steps of s seconds, lose gap / n + s (n - 1) / (2 T) seconds a step with n steps
+  between looks: the second where a lane has ended and nobody has seen it. Least at
+  n = sqrt(2 T gap / s); the nearest power of two is taken.
+  """
+
+  def __init__(self):
+    self._steps = self._ended = self._ended_steps = 0
+    self._stepping = 0.0
+    # the least seen: what fetching and refilling take is the same for every n
+    self._gap = float("inf")
+
+  def looked(self, steps: int, seconds: float, gap: float, ended: Sequence[int]):
+    """After so many steps of all lanes; ended: the steps of the examples that ended."""
+    self._steps += steps
+    self._stepping += seconds
+    self._gap = min(self._gap, gap)
+    self._ended += len(ended)
+    self._ended_steps += sum(ended)
+
+  def best(self) -> int:
+    """1 to 64, from what has been seen; 0 while no example has ended."""
+    if not self._ended:
+      return 0
+    at = math.sqrt(2 * self._gap / self._late())
+    return 2 ** min(6, max(0, round(math.log2(max(at, 1)))))
+
+  def lost(self, chunk: int) -> float:
+    """Seconds that `chunk` has cost more than the best would have."""
+    best = self.best()
+    return self._steps * (self._each(chunk) - self._each(best)) if best else 0.0
+
+  def _each(self, chunk):
+    return self._gap / chunk + self._late() * (chunk - 1) / 2
+
+  def _late(self):
+    """s / T: seconds a step, for two steps that a look comes later."""
+    each = max(self._stepping / self._steps, 1e-9)
+    return each * self._ended / max(1, self._ended_steps)
 
 
 def lanes_for(ids: np.ndarray) -> int:

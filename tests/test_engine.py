@@ -1,13 +1,14 @@
 """The engine against `solve`: every example once, lazily, on any lanes and devices."""
 
 import functools
+import types
 
 import jax
 import numpy as np
 import pytest
 from small_victims import Curved, curved, examples, solver
 
-from jaxadv import attacks, drive, engine, losses, problem
+from jaxadv import attacks, drive, engine, lanes, losses, problem
 from jaxadv.norms import L2
 
 VICTIM = curved(3)
@@ -33,7 +34,7 @@ def oracle():
 
 
 @functools.cache
-def compiled(devices: int, lanes: int, chunk: int, slots: int = 8):
+def compiled(devices: int, lane_count: int, chunk: int, slots: int = 8):
   """Compiled, params, key."""
   driver = drive.driver(
     ATTACK, problem.bind(Curved.logits, THREAT, losses.untargeted())
@@ -44,7 +45,7 @@ def compiled(devices: int, lanes: int, chunk: int, slots: int = 8):
     driver,
     *placed,
     EXAMPLES[0],
-    lanes=lanes,
+    lanes=lane_count,
     chunk=chunk,
     devices=held,
     slots=slots,
@@ -198,8 +199,46 @@ def test_replicate_places_one_whole_copy_on_each_device():
   assert placed["key"].devices() == set(devices)
 
 
-def test_one_step_a_look_on_cpu():
+def test_one_step_a_look_on_cpu_and_tuned_elsewhere():
   assert engine.default_chunk(jax.devices()) == 1
+  assert engine.default_chunk([types.SimpleNamespace(platform="gpu")]) == engine.TUNED
+
+
+def test_steps_between_looks_are_tuned_while_a_run_goes_on():
+  """Another chunk is compiled once the first has lost what that takes: here nothing."""
+  program, *placed = compiled(1, 4, engine.TUNED)
+  looks = list(engine.run(program, *placed, iter(EXAMPLES)))
+  assert {look.chunk for look in looks} == {program.chunk} == {8}
+  assert sum(look.compiling for look in looks) == 0
+  # steps of this victim take microseconds, the host's looks much more
+  looks = list(engine.run(program._replace(seconds=0.0), *placed, iter(EXAMPLES)))
+  assert max(look.chunk for look in looks) > 8
+  assert sum(look.compiling for look in looks) > 0
+  outcomes = [outcome for look in looks for outcome in look.outcomes]
+  assert sorted(outcome.id for outcome in outcomes) == list(range(COUNT))
+  for outcome in outcomes:
+    assert outcome.steps == oracle().step[outcome.id]
+    expected = oracle().best.delta[outcome.id]
+    np.testing.assert_allclose(outcome.best.delta, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("gap", [1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("step", [1e-4, 5e-3])
+@pytest.mark.parametrize("length", [5, 40, 1000])
+def test_the_best_pace_is_that_of_a_simulated_queue(gap, step, length):
+  """One lane, examples of random lengths: seconds until the last was seen to end."""
+  lengths = np.random.default_rng(0).integers(1, 2 * length, 2000)
+
+  def seconds(chunk):
+    looks = -(-lengths // chunk)
+    return (looks * (gap + chunk * step)).sum()
+
+  pace = lanes.Pace()
+  assert pace.best() == 0 and pace.lost(8) == 0
+  pace.looked(lengths.sum(), step * lengths.sum(), gap, lengths.tolist())
+  best = min(map(seconds, [1, 2, 4, 8, 16, 32, 64]))
+  assert seconds(pace.best()) < 1.15 * best
+  assert pace.lost(pace.best()) == 0 and pace.lost(1) >= 0
 
 
 def test_the_tail_of_a_queue_runs_on_fewer_lanes(monkeypatch):

@@ -109,6 +109,7 @@ def cut_silence(x: np.ndarray, draws: Draws, below_peak_db: float) -> np.ndarray
   del draws
   import librosa
 
-  frames = {"frame_length": TRIM_FRAME, "hop_length": TRIM_HOP}
-  kept, _ = librosa.effects.trim(x, top_db=below_peak_db, **frames)
+  kept, _ = librosa.effects.trim(
+    x, top_db=below_peak_db, frame_length=TRIM_FRAME, hop_length=TRIM_HOP
+  )
   return librosa.util.fix_length(kept, size=len(x))

@@ -129,4 +129,5 @@ def _low_pass(ratio) -> np.ndarray:
   inside = np.sqrt(np.maximum(0, 1 - (at / longest) ** 2))
   window = np.where(inside > 0, scipy.special.i0(_BETA * inside), 0)
   heard = passed * np.sinc(passed * at) * window / scipy.special.i0(_BETA)
-  return np.float32(np.polynomial.polynomial.polyfit(nodes, heard, _DEGREE))
+  fitted = np.polynomial.polynomial.polyfit(nodes, heard, _DEGREE)
+  return np.asarray(fitted, np.float32)

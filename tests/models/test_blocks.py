@@ -18,7 +18,8 @@ SHAPES = [
   (1, 1, 2, 2, 3, (3, 3)),  # rows of zeros only above and below
   (2, 5, 1, 2, 3, (3, 3)),
   (2, 1, 1, 3, 2, (7, 5)),
-  (2, 6, 4, 1, 2, (5, 1)),
+  (2, 6, 4, 1, 2, (5, 1)),  # a sum over taps, and its backward pass
+  (2, 5, 7, 4, 1, (3, 5)),  # the other way round
   (2, 1, 53, 1, 2, (1, 3)),
   (2, 1, 40, 2, 2, (1, 9)),
   (2, 1, 40, 5, 6, (1, 7)),  # longer than three folds reach
