@@ -1,5 +1,6 @@
 """From an attack's outcome to what is stored: WAV files, judged again, and a row."""
 
+import hashlib
 import importlib.metadata
 import io
 from collections.abc import Callable, Mapping
@@ -77,6 +78,10 @@ def within_threat(threat: Threat, example: Example, heard: np.ndarray) -> bool:
     radius = threat.radius_of(example._replace(x=jnp.asarray(x)))
     balled = threat.norm.size(jnp.asarray(delta)) <= radius * (1 + 1e-5)
   return bool(boxed and masked and balled)
+
+
+def _sha256(samples: np.ndarray) -> str:
+  return hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
 
 
 def late_drop(outcome: Outcome) -> float | None:
@@ -187,6 +192,7 @@ class Recorder:
     return dict(self._common) | {
       "id": one.job.id,
       "file": one.job.clip.file,
+      "clip_sha256": _sha256(heard[0][: one.samples]),
       "duration_s": one.samples / SAMPLE_RATE_HZ,
       "label": names[label],
       "target": names[target] if target >= 0 else None,

@@ -24,6 +24,7 @@ _SCHEMA = pa.schema(
     ("attack", pa.string()),  # its name in the config
     ("model", pa.string()),
     ("file", pa.string()),
+    ("clip_sha256", pa.string()),  # of the clean samples: float32, little-endian
     ("duration_s", pa.float32()),  # of the clip, without padding
     ("label", pa.string()),  # ground truth
     ("target", pa.string()),  # null: untargeted

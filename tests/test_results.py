@@ -15,6 +15,7 @@ TEXTS = (
   "clean_label",
   "new_label",
   "found_by",
+  "clip_sha256",
   "config_hash",
   "precision",
 )

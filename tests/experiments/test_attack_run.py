@@ -1,5 +1,6 @@
 """experiments/attack.py as a process: killed, started again, judged from its files."""
 
+import hashlib
 import json
 import random
 from html.parser import HTMLParser
@@ -154,6 +155,9 @@ def test_the_stored_difference_has_the_size_that_the_row_says(stored):
     adversarial, _ = soundfile.read(folder / row["wav"], dtype="float32")
     assert rate_hz == 32000 and clean.shape == adversarial.shape
     assert len(clean) == round(row["duration_s"] * 32000)
+    # of the samples in the WAV's data chunk, which ends the file
+    heard = (folder / row["wav_clean"]).read_bytes()[-4 * len(clean) :]
+    assert row["clip_sha256"] == hashlib.sha256(heard).hexdigest()
     assert soundfile.info(folder / row["wav"]).subtype == "FLOAT"
     assert np.abs(adversarial).max() <= 1
     delta = adversarial.astype(np.float64) - clean
