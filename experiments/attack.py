@@ -121,8 +121,8 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
   names = [name for name in listed if not only or name in only.split(",")]
   if not names:
     raise InputError("the config lists no attacks: add one to `attacks`")
-  target = bool(settings["targets"])
-  plans = {name: build.attack_plan(name, listed[name], target=target) for name in names}
+  asked = {"target": bool(settings["targets"]), "precision": settings["precision"]}
+  plans = {name: build.attack_plan(name, listed[name], **asked) for name in names}
   # a ConfigDict sorts its keys: as in ATTACKS, so that the cheap ones come first
   methods = [*build.ATTACKS, *build.ENSEMBLES]
   return dict(

@@ -119,9 +119,19 @@ _THREAT_KEYS = (
 )
 
 
-def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackPlan:
+# logits, by the precision of the attack: about as far as rounding moves a margin. What
+# wins by less is not counted on (BUILD.md, "Folded batch norms, and bfloat16")
+CONFIDENCE = {"highest": 0.0, "default": 0.0, "bfloat16": 0.2}
+
+
+def attack_plan(
+  name: str, entry: Mapping[str, Any], *, target: bool, precision: str = "default"
+) -> AttackPlan:
   """An entry such as {"method": "pgd", "norm": "l2", "radius": 40.0, "budget":
-  "snr_db", "steps": 40}: method and norm are needed, the rest has defaults."""
+  "snr_db", "steps": 40}: method and norm are needed, the rest has defaults.
+
+  precision: of a config; the confidence of the attack where the entry gives none.
+  """
   if not isinstance(entry, Mapping):
     raise InputError(f"attacks.{name} is {entry!r}: give a group of keys")
   key = f"attacks.{name}."
@@ -147,7 +157,7 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
       f"{key}budget is 'snr_db', which says nothing about how many samples change: "
       "give l0 an absolute or a relative radius"
     )
-  confidence = entry.get("confidence", 0.0)
+  confidence = entry.get("confidence", CONFIDENCE[precision])
   check_value(key + "confidence", confidence, float)
   if confidence < 0:
     raise InputError(f"{key}confidence is {confidence!r}: give at least 0")
@@ -167,7 +177,7 @@ def attack_plan(name: str, entry: Mapping[str, Any], *, target: bool) -> AttackP
   stages = made if ensemble else (Stage(entry["method"], attack, objective),)
   through, draws = _through(entry, key)
   return AttackPlan(
-    tuple(_drawn(stage, sum(draws) or 1) for stage in stages),
+    tuple(_settled(stage, sum(draws) or 1, objective.confidence) for stage in stages),
     Threat(
       _lookup(NORMS, entry["norm"], key + "norm"),
       float("inf") if radius is None else float(radius),
@@ -192,14 +202,15 @@ def _surveyed(attack: Attack, classes: Any, pointless: bool, key: str) -> Any:
     raise InputError(f"{key}{error}") from error
 
 
-def _drawn(stage: Stage, draws: int) -> Stage:
-  """The stage, whose every pass is one of each of all draws."""
-  attack = stage.attack
+def _settled(stage: Stage, draws: int, confidence: float) -> Stage:
+  """The stage, whose every pass is one of each of all draws, at least so confident."""
+  attack, objective = stage.attack, stage.objective
   return stage._replace(
     attack=attack._replace(
       forward_passes=draws * attack.forward_passes,
       backward_passes=draws * attack.backward_passes,
-    )
+    ),
+    objective=objective._replace(confidence=max(confidence, objective.confidence)),
   )
 
 

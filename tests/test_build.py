@@ -8,6 +8,7 @@ from jaxadv import build
 from jaxadv.errors import InputError
 
 PGD = {"method": "pgd", "norm": "l2", "radius": 20.0, "budget": "snr_db", "steps": 3}
+OWN = {"transform": "user", "function": "numpy:negative"}
 MODEL = {
   "frontend": "waveform",
   "network": "dense_wav",
@@ -74,14 +75,14 @@ def test_an_attack_through_a_set_draws_where_draws_differ():
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
-    ({"through": {"transform": "pitch_shift"}}, "a.through is 'pitch_shift'"),
+    ({"through": OWN}, "a.through is 'user'"),
     ({"through": {"transform": "nose"}}, "through.transform is 'nose': choose from"),
     ({"through": {"snr_db": 3.0}}, "give a group with the key transform"),
     ({"through": {"transform": "noise", "db": 3}}, "through.db is no parameter"),
     ({"through": {"transform": "any"}}, "'any', has no members"),
     (
-      {"through": {"transform": "any", "up": {"transform": "pitch_shift"}}},
-      "a.through.up is 'pitch_shift', which has no gradient",
+      {"through": {"transform": "any", "own": OWN}},
+      "a.through.own is 'user', which has no gradient",
     ),
     ({"through": {"transform": "any", "up": 3}}, "a.through.up is 3: give a group"),
     ({"draws": 0}, "attacks.a.draws is 0: give at least 1"),
@@ -91,6 +92,25 @@ def test_an_attack_through_a_set_draws_where_draws_differ():
 def test_a_bad_transform_of_an_attack(changes, said):
   with pytest.raises(InputError, match=said):
     build.attack_plan("a", PGD | changes, target=False)
+
+
+@pytest.mark.parametrize("method", ["pgd", "autoattack"])
+def test_attacks_in_bfloat16_count_on_no_margin_that_rounding_may_take(method):
+  entry = PGD | {"method": method}
+  plans = {
+    precision: build.attack_plan("a", entry, target=False, precision=precision)
+    for precision in ("highest", "default", "bfloat16")
+  }
+  sure = {
+    name: {stage.objective.confidence for stage in plan.stages}
+    for name, plan in plans.items()
+  }
+  rounding = build.CONFIDENCE["bfloat16"]
+  assert sure == {"highest": {0}, "default": {0}, "bfloat16": {rounding}} != {0}
+  for confidence in () if method == "autoattack" else (0.0, 5.0):
+    asked = entry | {"confidence": confidence}
+    plan = build.attack_plan("a", asked, target=False, precision="bfloat16")
+    assert plan.objective.confidence == confidence
 
 
 def test_options_are_the_networks_own():
