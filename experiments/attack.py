@@ -21,6 +21,7 @@ from jaxadv import (
   build,
   cli,
   cluster,
+  entries,
   jobs,
   keys,
   preflight,
@@ -29,6 +30,8 @@ from jaxadv import (
   results,
   workdir,
 )
+from jaxadv.attacks import ATTACKS
+from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
 from jaxadv.inference import inference
 from jaxadv.judge import judge
@@ -57,7 +60,7 @@ def main(config: ConfigDict) -> None:
 
 def attack_victim(
   victim: Victim,
-  plans: Mapping[str, build.AttackPlan],
+  plans: Mapping[str, entries.AttackPlan],
   settings: dict[str, Any],
   share: tuple[int, int] = (0, 1),
 ) -> None:
@@ -110,7 +113,7 @@ def attack_victim(
   print(report.write_report(folder))
 
 
-def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
+def choose_plans(settings: Mapping[str, Any]) -> dict[str, entries.AttackPlan]:
   """name -> plan, of all attacks or of those that runtime.only names."""
   listed, only = settings["attacks"], settings["runtime"]["only"]
   for name in only.split(",") if only else ():
@@ -122,9 +125,9 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, build.AttackPlan]:
   if not names:
     raise InputError("the config lists no attacks: add one to `attacks`")
   asked = {"target": bool(settings["targets"]), "precision": settings["precision"]}
-  plans = {name: build.attack_plan(name, listed[name], **asked) for name in names}
+  plans = {name: entries.attack_plan(name, listed[name], **asked) for name in names}
   # a ConfigDict sorts its keys: as in ATTACKS, so that the cheap ones come first
-  methods = [*build.ATTACKS, *build.ENSEMBLES]
+  methods = [*ATTACKS, *ENSEMBLES]
   return dict(
     sorted(plans.items(), key=lambda p: methods.index(listed[p[0]]["method"]))
   )

@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxadv import build, cli, data, keys, record, results, workdir
+from jaxadv import build, cli, data, entries, keys, record, results, workdir
 from jaxadv.errors import InputError
 from jaxadv.judge import probabilities
 from jaxadv.models.frontends import CHUNK_SAMPLES
@@ -173,7 +173,7 @@ def known_transform(run: Run, attack: str, listed: Mapping[str, Any]) -> str | N
   if not entry:
     return None
   names = []
-  for member in build.set_members(entry).values():
+  for member in entries.set_members(entry).values():
     same = [name for name, settings in listed.items() if settings == member]
     names.append(same[0] if same else json.dumps(member))
   return SEPARATOR.join(names)

@@ -16,12 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxadv import (
-  build,
   compile_cache,
   data,
   drive,
   engine,
   ensemble,
+  entries,
   memory,
   workdir,
 )
@@ -61,7 +61,7 @@ class Usage:
 
 
 def run_attack(
-  plan: build.AttackPlan,
+  plan: entries.AttackPlan,
   victim: Victim,
   buckets: Sequence[tuple[int, Sequence[Job]]],
   settings: Mapping[str, Any],
@@ -152,7 +152,7 @@ def _share(jobs: Sequence[Job], process: int, count: int) -> list[Job]:
 
 
 def attack_bucket(
-  plan: build.AttackPlan,
+  plan: entries.AttackPlan,
   placed: tuple[Any, jax.Array],
   jobs: Sequence[Job],
   settings: Mapping[str, Any],

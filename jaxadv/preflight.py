@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxadv import build, guards, inputs, problem, workdir
+from jaxadv import entries, guards, inputs, problem, workdir
 from jaxadv.core import Example
 from jaxadv.errors import InputError
 from jaxadv.jobs import feed
@@ -22,7 +22,7 @@ _CLIPS = 4
 
 
 def inspect_run(
-  plans: Mapping[str, build.AttackPlan],
+  plans: Mapping[str, entries.AttackPlan],
   victim: Victim,
   buckets: Sequence[tuple[int, Sequence[Job]]],
   settings: Mapping[str, Any],

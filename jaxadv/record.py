@@ -13,11 +13,11 @@ import numpy as np
 import soundfile
 
 from jaxadv import results, workdir
-from jaxadv.build import AttackPlan
 from jaxadv.core import Example
 from jaxadv.data import Clip, pad_to_chunks
 from jaxadv.engine import Outcome
 from jaxadv.ensemble import Found
+from jaxadv.entries import AttackPlan
 from jaxadv.models.frontends import SAMPLE_RATE_HZ
 from jaxadv.problem import Threat
 from jaxadv.victim import Victim

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxadv import build
+from jaxadv import entries
 from jaxadv.core import Example
 from jaxadv.data.audio import CHUNK_SAMPLES, SAMPLE_RATE_HZ
 from jaxadv.drive import Lane, driver
@@ -30,7 +30,7 @@ _AXIS = "clips"
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
 
 
-def plan_of(settings: Mapping[str, Any], steps: int = 2) -> build.AttackPlan:
+def plan_of(settings: Mapping[str, Any], steps: int = 2) -> entries.AttackPlan:
   """The attack that a config names, of so many steps; its budget inside the band.
 
   InputError for an attack that minibatches can't drive, and for a band that is none.
@@ -54,7 +54,7 @@ def plan_of(settings: Mapping[str, Any], steps: int = 2) -> build.AttackPlan:
       )
     # the start is judged besides: as many points as minibatches
     entry = {**entry, "steps": max(1, steps - 1)}
-  plan = build.attack_plan(name, entry, target=bool(settings["target"]))
+  plan = entries.attack_plan(name, entry, target=bool(settings["target"]))
   mask = settings["mask"]
   if not mask["low_hz"] and not mask["high_hz"]:
     return plan
@@ -105,7 +105,7 @@ class Trainer(NamedTuple):
 
 
 def trainer(
-  plan: build.AttackPlan,
+  plan: entries.AttackPlan,
   victim: Victim,
   settings: Mapping[str, Any],
   devices: Sequence[Any],

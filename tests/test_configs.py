@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from jaxadv import build, keys
+from jaxadv import build, entries, keys
 
 REPO = Path(__file__).parents[1]
 CONFIGS = sorted((REPO / "configs").glob("*.py"))
@@ -53,7 +53,7 @@ def test_config(path, choice):
   if "model" in settings:
     assert build.classifier(settings["model"], 41).network.classes == 41
   for name, entry in settings.get("attacks", {}).items():
-    plan = build.attack_plan(name, entry, target=bool(settings.get("targets")))
+    plan = entries.attack_plan(name, entry, target=bool(settings.get("targets")))
     assert plan.attack.steps >= 1
   if "transforms" in settings:
     assert len(build.transforms(settings["transforms"])) > 1

@@ -50,24 +50,25 @@ ALLOWED = {
   "report": {"results", "errors", "predictions", "workdir"},
   "ensemble": STAGES,
   "keys": {"errors"},
-  "build": STAGES | {"ensemble", "keys", "transforms"},
+  "build": {"data", "errors", "keys", "models", "transforms"},
+  "entries": STAGES | {"build", "ensemble", "keys", "transforms"},
   "cluster": {"errors"},
   "checkpoint": {"errors", "workdir"},
   "victim": STAGES | {"build", "checkpoint", "keys", "workdir"},
   "inference": {"errors", "models", "victim"},
-  "record": STAGES | {"build", "ensemble", "results", "victim", "workdir"},
+  "record": STAGES | {"entries", "ensemble", "results", "victim", "workdir"},
   "jobs": {"core", "data", "errors", "record"},
   "attack_run": STAGES
-  | {"build", "ensemble", "jobs", "record", "victim", "workdir"}
+  | {"entries", "ensemble", "jobs", "record", "victim", "workdir"}
   | {"compile_cache", "inference", "memory"},
   "universal_data": {"data", "errors"},
   "universal_step": STAGES
-  | {"build", "inference", "norm_lifts", "universal", "universal_data", "victim"},
+  | {"entries", "inference", "norm_lifts", "universal", "universal_data", "victim"},
   "universal_run": STAGES
   | {"epochs", "universal", "universal_data", "universal_step", "victim", "workdir"},
   "universal_judge": STAGES | {"judge", "universal", "victim", "workdir"},
   "preflight": STAGES
-  | {"build", "guards", "jobs", "inputs", "record", "victim", "workdir"},
+  | {"entries", "guards", "jobs", "inputs", "record", "victim", "workdir"},
 }
 DEVICE_STAGE = {
   *("norms", "losses", "core", "attacks", "problem", "drive", "engine", "judge"),

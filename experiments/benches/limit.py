@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benches.timing import Measured, bars, interleaved, machine
-from jaxadv import build, drive, engine, memory, problem
-from jaxadv.core import Example, examples
+from jaxadv import build, drive, engine, entries, memory, problem
+from jaxadv.core import GOALS, Example, examples
 from jaxadv.inference import MATMUL
 from jaxadv.models import folding
 from jaxadv.models.frontends import CHUNK_SAMPLES
@@ -31,7 +31,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
 def measured(settings: Mapping[str, Any]) -> Measured:
   """One row per attack: milliseconds per clip of a step and of the bare gradient."""
   plans = {
-    name: build.attack_plan(name, entry, target=False)
+    name: entries.attack_plan(name, entry, target=False)
     for name, entry in settings["attacks"].items()
   }
   model = build.classifier(settings["model"], settings["classes"])
@@ -129,4 +129,4 @@ def attack_step(model, plan, variables, key, batch, one, devices):
   return step, compiled.seconds
 
 
-_NEVER_ENOUGH = build.GOALS["strongest"]
+_NEVER_ENOUGH = GOALS["strongest"]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from benches.timing import Measured, bars, machine
-from jaxadv import attack_run, build, drive, engine, jobs, memory
+from jaxadv import attack_run, build, drive, engine, entries, jobs, memory
 from jaxadv.core import Example
 from jaxadv.report.tables import Table
 from jaxadv.victim import Victim, load_victim
@@ -29,7 +29,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
   ]
   rows, shares = [], {}
   for name, entry in settings["attacks"].items():
-    plan = build.attack_plan(name, entry, target=False)
+    plan = entries.attack_plan(name, entry, target=False)
     cells, shares[name] = row(plan, victim, buckets, settings)
     rows.append((name, *cells))
   clips = sum(len(examples) for _, examples in buckets)
@@ -46,7 +46,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
 
 
 def row(
-  plan: build.AttackPlan,
+  plan: entries.AttackPlan,
   victim: Victim,
   buckets: Sequence[tuple[int, Sequence[Example]]],
   settings: Mapping[str, Any],

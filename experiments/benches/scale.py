@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benches.timing import Measured, machine
-from jaxadv import build, drive, engine
+from jaxadv import build, drive, engine, entries
 from jaxadv.core import Example
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report.figures import COLOURS
@@ -70,7 +70,7 @@ def point(grows: str, value: int, at: Mapping[str, int], settings) -> Point:
   model = build.classifier(settings["model"], _CLASSES)
   entry = {"method": "pgd", "norm": "linf", "radius": 40.0, "budget": "snr_db"}
   entry |= {"steps": settings["steps"], "goal": "strongest"}
-  plan = build.attack_plan("pgd", entry, target=False)
+  plan = entries.attack_plan("pgd", entry, target=False)
   queue = noise(at["examples"], at["chunks"] * CHUNK_SAMPLES, settings["seed"])
   first = next(noise(1, at["chunks"] * CHUNK_SAMPLES, settings["seed"]))
   key = jax.random.key(settings["seed"])

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benches.timing import Measured, bars, machine
-from jaxadv import build
+from jaxadv import entries
 from jaxadv.report.tables import MISSING, Table
 from jaxadv.victim import load_victim
 from peers import compare, measure, tables
@@ -68,7 +68,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
 def race(name, entry, subject, modules, settings):
   """(side, the rest of its line, its seconds over ours or 0) of all that have it."""
   ours = {key: value for key, value in entry.items() if key != "peers"}
-  plan = build.attack_plan(name, ours, target=False)
+  plan = entries.attack_plan(name, ours, target=False)
   radius = measure.smallest_radius(plan, subject.clips)
   asked = plan, ours, entry.get("peers", {}), radius, subject, modules
   sides = [

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from jaxadv import build, data, workdir
+from jaxadv import build, data, entries, workdir
 from jaxadv.attacks import ATTACKS
 from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
@@ -34,7 +34,7 @@ def run(settings: dict[str, Any], machine: str) -> None:
   """Fills the workdir with rows.json, peers.md and peers.csv; goes on where it was."""
   runtime = settings["runtime"]
   torch.set_num_threads(runtime["threads"])
-  entries, found = _chosen(settings), libraries(runtime["libraries"])
+  chosen, found = _chosen(settings), libraries(runtime["libraries"])
   victims = [load_victim(path) for path in settings["victims"].split(",")]
   settings["found"] = {"victims": [victim.digest for victim in victims]}
   # which rows, not what is in them
@@ -46,7 +46,7 @@ def run(settings: dict[str, Any], machine: str) -> None:
     subject, said = prepare(victim, settings)
     notes.append(said)
     print(said)
-    for name, entry in entries.items():
+    for name, entry in chosen.items():
       for row in _compare(name, entry, subject, found, settings, rows):
         rows.append(row)
         workdir.write_text(folder / _ROWS, json.dumps(rows))
@@ -160,7 +160,7 @@ def _compare(name, entry, subject, modules, settings, rows):
   """Yields the rows of one attack that are not there yet, ours first."""
   victim, clips = subject.victim, subject.clips
   ours = {key: value for key, value in entry.items() if key != "peers"}
-  plan = build.attack_plan(name, ours, target=False)
+  plan = entries.attack_plan(name, ours, target=False)
   radius = measure.smallest_radius(plan, clips)
   budget = {key: ours[key] for key in ("radius", "budget") if key in ours}
   shared = {"method": ours["method"], "norm": ours["norm"], "limit": radius, **budget}

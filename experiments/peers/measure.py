@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import torch
 
-from jaxadv import build, drive, engine, ensemble, memory, problem
+from jaxadv import drive, engine, ensemble, entries, memory, problem
 from jaxadv.core import Example, examples
 from jaxadv.inference import inference
 from jaxadv.victim import Victim
@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 
 def by_ours(
-  victim: Victim, plan: build.AttackPlan, clips: Clips
+  victim: Victim, plan: entries.AttackPlan, clips: Clips
 ) -> Callable[[int, int], Found]:
   """(seed, clips at once) -> what our attack finds in the engine, as a run has it.
 
@@ -177,7 +177,7 @@ def limited(seconds: float) -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def smallest_radius(plan: build.AttackPlan, clips: Clips) -> float:
+def smallest_radius(plan: entries.AttackPlan, clips: Clips) -> float:
   """One radius for all clips: of waveforms, in the attack's norm; inf: no budget."""
   ones = np.ones_like(clips.x[0])
 

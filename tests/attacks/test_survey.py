@@ -5,7 +5,7 @@ import pytest
 from closed_forms import RESOLVED, WIDE, N, minimal_distances, points, sizes, solve
 from small_victims import Curved, curved, examples, linear
 
-from jaxadv import attacks, build, losses
+from jaxadv import attacks, entries, losses
 from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 from jaxadv.problem import Threat
@@ -112,7 +112,7 @@ FMN = {"method": "fmn", "norm": "l2", "survey": CLASSES}
 )
 def test_a_config_says_what_is_wrong(entry, target, said):
   with pytest.raises(InputError, match=said):
-    build.attack_plan("a", entry, target=target)
+    entries.attack_plan("a", entry, target=target)
 
 
 def test_another_number_of_classes_and_a_target_are_refused():

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import build
+from jaxadv import entries
 from jaxadv.attacks import ATTACKS
 from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
@@ -171,4 +171,4 @@ def test_what_a_config_compares_can_be_built(name):
   spec.loader.exec_module(module)
   for name, entry in module.get_config().compared.to_dict().items():
     ours = {key: value for key, value in entry.items() if key != "peers"}
-    assert build.attack_plan(name, ours, target=False).attack.steps >= 1
+    assert entries.attack_plan(name, ours, target=False).attack.steps >= 1

@@ -1,0 +1,87 @@
+"""Entries of `attacks` become plans, or one sentence."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxadv import entries
+from jaxadv.errors import InputError
+
+PGD = {"method": "pgd", "norm": "l2", "radius": 20.0, "budget": "snr_db", "steps": 3}
+OWN = {"transform": "user", "function": "numpy:negative"}
+
+
+def test_an_attack_through_a_transform_pays_for_every_draw():
+  plain = entries.attack_plan("a", PGD, target=False)
+  noise = {"transform": "noise", "snr_db": 20.0}
+  plan = entries.attack_plan("a", PGD | {"through": noise, "draws": 4}, target=False)
+  assert not plain.through and plan.draws == (4,)
+  assert plan.attack.forward_passes == 4 * plain.attack.forward_passes
+  assert plan.attack.backward_passes == 4 * plain.attack.backward_passes
+  x = np.sin(np.arange(3200, dtype=np.float32))
+  added = np.asarray(plan.through[0](jax.random.key(0), x)) - x
+  snr_db = 20 * np.log10(np.linalg.norm(x) / np.linalg.norm(added))
+  assert snr_db == pytest.approx(20, abs=1e-3)
+
+
+def test_an_attack_through_a_set_draws_where_draws_differ():
+  through = {
+    "transform": "any",
+    "loud": {"transform": "gain", "gain_db": 6.0},
+    "noisy": {"transform": "noise", "snr_db": 20.0},
+    "rough": {"transform": "bit_depth", "bits": 4},
+    "vague": {"transform": "gain", "gain_db": 0.0, "range_db": 3.0},
+  }
+  plain = entries.attack_plan("a", PGD, target=False)
+  plan = entries.attack_plan("a", PGD | {"through": through, "draws": 3}, target=False)
+  assert plan.draws == (1, 3, 1, 3)
+  assert plan.attack.forward_passes == 8 * plain.attack.forward_passes
+  x = 0.4 * np.sin(np.arange(3200, dtype=np.float32))
+  loud, noisy, rough, vague = (
+    np.asarray(twin(jax.random.key(0), x)) for twin in plan.through
+  )
+  np.testing.assert_allclose(loud, 10**0.3 * x, rtol=1e-4)
+  assert np.linalg.norm(noisy - x) == pytest.approx(0.1 * np.linalg.norm(x), rel=1e-4)
+  assert len(np.unique(rough)) <= 16
+  np.testing.assert_allclose(vague / vague[5] * x[5], x, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"through": OWN}, "a.through is 'user'"),
+    ({"through": {"transform": "nose"}}, "through.transform is 'nose': choose from"),
+    ({"through": {"snr_db": 3.0}}, "give a group with the key transform"),
+    ({"through": {"transform": "noise", "db": 3}}, "through.db is no parameter"),
+    ({"through": {"transform": "any"}}, "'any', has no members"),
+    (
+      {"through": {"transform": "any", "own": OWN}},
+      "a.through.own is 'user', which has no gradient",
+    ),
+    ({"through": {"transform": "any", "up": 3}}, "a.through.up is 3: give a group"),
+    ({"draws": 0}, "attacks.a.draws is 0: give at least 1"),
+    ({"draws": 1.5}, "attacks.a.draws is 1.5"),
+  ],
+)
+def test_a_bad_transform_of_an_attack(changes, said):
+  with pytest.raises(InputError, match=said):
+    entries.attack_plan("a", PGD | changes, target=False)
+
+
+@pytest.mark.parametrize("method", ["pgd", "autoattack"])
+def test_attacks_in_bfloat16_count_on_no_margin_that_rounding_may_take(method):
+  entry = PGD | {"method": method}
+  plans = {
+    precision: entries.attack_plan("a", entry, target=False, precision=precision)
+    for precision in ("highest", "default", "bfloat16")
+  }
+  sure = {
+    name: {stage.objective.confidence for stage in plan.stages}
+    for name, plan in plans.items()
+  }
+  rounding = entries.CONFIDENCE["bfloat16"]
+  assert sure == {"highest": {0}, "default": {0}, "bfloat16": {rounding}} != {0}
+  for confidence in () if method == "autoattack" else (0.0, 5.0):
+    asked = entry | {"confidence": confidence}
+    plan = entries.attack_plan("a", asked, target=False, precision="bfloat16")
+    assert plan.objective.confidence == confidence
