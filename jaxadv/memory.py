@@ -11,7 +11,7 @@ import jax
 # the first compilation tells how many more fit
 FIRST_CHUNKS = 16
 _MOST_CHUNKS = 512  # past what fills an accelerator, more lanes only lengthen the tail
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of malloc.h
 _SHARE = 0.8  # of what is free: the judge and the allocator's gaps need some too
 
 
@@ -60,11 +60,14 @@ def keep_freed() -> None:
 
   On a CPU, XLA frees what a step worked in; glibc gives blocks of 32 MiB and more back
   to the kernel, and the next step faults every page in again: on two cores a fifth of
-  Carlini-Wagner's time (BUILD.md). Does nothing where the C library is another.
+  Carlini-Wagner's time (BUILD.md). One arena for all threads, as the others hold no
+  block of 64 MiB: call this before threads start. Does nothing where the C library is
+  another.
   """
   options = getattr(ctypes.CDLL(None), "mallopt", None)
   if options is not None:
-    for option, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_THRESHOLD, 2**30)):
+    kept = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 2**30, _ARENA_MAX: 1}
+    for option, value in kept.items():
       options(option, value)
 
 
