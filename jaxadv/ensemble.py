@@ -59,14 +59,16 @@ def autoattack(
   FAB towards as many, each of `steps` steps a run, and Square with `queries`. Victims
   with fewer than 4 classes have no targeted DLR loss: InputError.
   Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
-  diverse parameter-free attacks, ICML 2020, section 5 (standard version, 2020).
+  diverse parameter-free attacks, ICML 2020, and the authors' code (standard version).
+  In l1 that code restarts APGD and lets its radius shrink to the wanted one; ours does
+  neither.
   """
   any_other = untargeted()
   return (
     Stage("apgd", apgd(steps=steps), any_other),
     Stage("apgd_targeted", apgd_targeted(steps=steps, targets=targets), any_other),
     Stage("fab", fab(iterations=steps, targets=targets), any_other),
-    Stage("square", square(steps=queries), any_other),
+    Stage("square", square(steps=queries, p_init=0.8), any_other),
   )
 
 

@@ -75,7 +75,7 @@ class Objective(NamedTuple):
   loss: logits [K], label [], target [] -> []; attacks go down.
   margin: logits [K], label [], target [] -> []; below `-confidence`: the attack won.
   confidence: [] in logits, >= 0 (kappa of Carlini and Wagner, Towards Evaluating the
-    Robustness of Neural Networks, S&P 2017, eq. 6).
+    Robustness of Neural Networks, S&P 2017, section VI.A).
   targeted: whether the target plays a part.
   """
 

@@ -14,9 +14,9 @@ def framewise(norm: Norm, frame: int) -> Norm:
   """The largest `norm` among frames of `frame` consecutive values of a perturbation.
 
   Rows of features [T, M] with frame = M; stretches of a waveform. The perturbation's
-  number of values must be a multiple of `frame`. Each frame may fill the radius:
-  Li et al., Audio-visual event recognition through the lens of adversary, ICASSP 2021
-  (a budget of 0.1 a frame).
+  number of values must be a multiple of `frame`. Each frame may fill the radius, as in
+  the code of Li et al., Audio-visual event recognition through the lens of adversary,
+  ICASSP 2021 (0.1 a frame; the paper does not say of what its budget is).
   """
 
   def frames(values):

@@ -172,7 +172,7 @@ def _l1_direction(grad):
   """Equal parts, with its sign, of the 1% of coordinates where the gradient is largest.
 
   Tramer and Boneh, Adversarial Training and Robustness for Multiple Perturbations,
-  NeurIPS 2019, section 4 (SLIDE).
+  NeurIPS 2019, algorithm 1 (SLIDE).
   """
   return _l1_sparse(grad, grad.size // 100)
 

@@ -46,7 +46,7 @@ def plant(
   features_fn: (params, x [...]) -> [d], the victim up to its last layer, or its logits.
   Fisher's linear discriminant of the features; its threshold lies `hardness` of the way
   from the nearest inner point to the planted one. Zimmermann et al., Increasing
-  Confidence in Adversarial Robustness Evaluations, NeurIPS 2022, section 4 (the binary
+  Confidence in Adversarial Robustness Evaluations, NeurIPS 2022 (the binary
   test; there the readout is a logistic regression).
   """
   norm, radius = threat.norm, threat.radius_of(example)

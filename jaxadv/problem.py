@@ -118,7 +118,7 @@ def expect(
   count alike. draws: forward passes in each of them, or a number for every one.
   The logits are those of the smoothed victim, so every attack works on them, and their
   cross-entropy is the loss of Salman et al., Provably Robust Deep Learning via
-  Adversarially Trained Smoothed Classifiers, NeurIPS 2019, eq. 5. Of an untargeted
+  Adversarially Trained Smoothed Classifiers, NeurIPS 2019. Of an untargeted
   attack their gradient is that of the draws which still hear the label; the mean of
   log-probabilities, the expectation over transforms of Athalye et al., Synthesizing
   Robust Adversarial Examples, ICML 2018, section 2.1, which they aim at a target with,

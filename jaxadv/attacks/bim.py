@@ -66,9 +66,9 @@ def bim(
     box's range; it grows by 1.5 until a success, then bisection between the largest
     failure and the smallest success, each at most search_steps balls (Foolbox: 20).
     Step over radius stays what it was in the first ball.
-  Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, 2016,
-  section 2.2; the search is that of Foolbox 2's LinfinityBasicIterativeAttack. In l1
-  the direction is sparse: norms.Norm.direction.
+  Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, ICLR
+  workshop 2017, section 2.2; the search is that of Foolbox 2's
+  LinfinityBasicIterativeAttack. In l1 the direction is sparse: norms.Norm.direction.
   """
   require(steps >= 1, "steps", steps, "at least 1")
   require(step_size > 0, "step_size", step_size, "more than 0")

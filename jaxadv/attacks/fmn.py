@@ -41,7 +41,7 @@ def fmn(
   Of the paper's it differs in that epsilon grows by gamma before the first success too:
   f / dual(g) vanishes on the boundary, where some clips would stay for good.
   Pintor et al., Fast Minimum-norm Adversarial Attacks through Adaptive Norm
-  Constraints, NeurIPS 2021, algorithms 1 and 2.
+  Constraints, NeurIPS 2021, algorithm 1.
   """
   require(steps >= 1, "steps", steps, "at least 1")
   require(step_size > 0, "step_size", step_size, "more than 0")

@@ -64,7 +64,7 @@ def lbfgs(
   search_steps, iterations: searches, and points judged in each (a line search seldom
   takes more than one); a search is over when a step lowers the objective by less than
   `tolerance` of its terms. memory: pairs kept, 2 * memory clips of state to run through
-  in every step: 10, as published, saved 3% of the steps on a small network.
+  in every step: 10, as in scipy, saved 3% of the steps on a small network.
   shrink: points judged at the end, on the line from the clean clip to the best one, by
   bisection. 0: as published. With untargeted cross-entropy the penalty's minimum jumps
   over the boundary where the victim is sure; this brings it back.
@@ -74,8 +74,8 @@ def lbfgs(
   SIAM J. Control and Optimization 1982); a step is cut to the cubic's minimum until it
   decreases enough (Nocedal and Wright, Numerical Optimization, eqs. 3.4 and 3.59).
   Szegedy et al., Intriguing properties of neural networks, ICLR 2014, section 4.1.
-  Constants of the literature: c 0.1, 2 searches, 200 iterations; CleverHans: c 0.01, 5
-  searches, 1000; Foolbox: c 2e-5 and growth 2, memory 15.
+  Constants of others: P1's code: c 0.1, 2 searches, 200 iterations; CleverHans: c 0.01,
+  5 searches, 1000; Foolbox: c 2e-5 and growth 2, memory 15.
   """
   require(search_steps >= 1, "search_steps", search_steps, "at least 1")
   require(iterations >= 1, "iterations", iterations, "at least 1")

@@ -40,7 +40,8 @@ def pgd(
   optimizer: "plain": g is the gradient. "momentum": g <- decay * g + grad / |grad|_1
     (Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018, eq. 6).
     "adam": Adam's update in place of the direction, at the size that its signs would
-    have (Uesato et al., Adversarial Risk, ICML 2018, section 4).
+    have (Uesato et al., Adversarial Risk and the Dangers of Evaluating
+    Against Weak Attacks, ICML 2018).
   Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR
   2018, section 2.1. In l1 the direction is sparse: norms.Norm.direction.
   """

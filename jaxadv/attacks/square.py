@@ -9,7 +9,7 @@ import numpy as np
 from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
 
-# of 10,000 queries; after each the squares' share of the input halves (section 4.1)
+# of 10,000 queries; after each the squares' share of the input halves (authors' code)
 _HALVINGS = np.array([10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000])
 _TILES = 5  # of a side of the first point, where coordinates share the radius
 # samples of a waveform in a row, 8 ms at 32 kHz: what repeats from row to row is a tone
@@ -205,13 +205,14 @@ def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
   The margin counts for targeted threats, too (the paper: cross-entropy).
   steps: queries, the first being the first point.
   p_init: s^2 over the input's size at first; halved after 0.1, 0.5, 2, 5, 10, 20,
-    40, 60, 80% of the steps. 0: 0.8 in linf, 0.1 in l1 and l2.
+    40, 60, 80% of the steps. 0: 0.8 in linf, 0.1 in l1 and l2 (authors: 0.05 to 0.8
+    in linf, 0.1 in l2; AutoAttack: 0.8 in all).
   Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack
   via random search, ECCV 2020, algorithms 1 to 3; in l1: Croce and Hein, Mind the Box,
   ICML 2021, section 5.
   """
   require(steps >= 1, "steps", steps, "at least 1")
-  require(0 <= p_init <= 1, "p_init", p_init, "a number in [0, 1], 0: the paper's")
+  require(0 <= p_init <= 1, "p_init", p_init, "a number in [0, 1], 0: the norm's own")
 
   def init(key, problem):
     alone = problem.norm.remaining is None

@@ -56,7 +56,8 @@ def _dense(features: int) -> nn.Dense:
 def excite(x: Array) -> Array:
   """Channels weighed by a gate of their means; called inside a compact module.
 
-  Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018, section 3 (ratio 2).
+  Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018, section 3; the
+  ratio of 2 is Jeong and Lim's.
   """
   channels = x.shape[-1]
   mean = x.mean((1, 2), dtype=jnp.float32)

@@ -126,7 +126,7 @@ def smooth(window_samples: int = 5) -> Transform:
   """Moving average; the first and last sample go on beyond the ends.
 
   Local smoothing of Yang et al., Characterizing Audio Adversarial Examples Using
-  Temporal Dependency, ICLR 2019, section 4.
+  Temporal Dependency, ICLR 2019.
   """
   _require_odd(window_samples)
   return Transform(
