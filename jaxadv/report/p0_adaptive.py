@@ -106,6 +106,8 @@ def draw(path: Path, rows: Sequence[dict]) -> None:
     axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axis in axes.flat[len(transforms) :]:
       axis.set_visible(False)
+    for axis in axes.flat[max(0, len(transforms) - across) : len(transforms)]:
+      axis.tick_params(labelbottom=True)  # the lowest of each column
     for axis, transform in zip(axes.flat, transforms, strict=False):
       own = [point for point in found if point.transform == transform]
       for n, method in enumerate(methods):
