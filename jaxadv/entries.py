@@ -56,7 +56,7 @@ _THREAT_KEYS = (
 
 # logits, by the precision of the attack: about as far as rounding moves a margin. What
 # wins by less is not counted on (BUILD.md, "Folded batch norms, and bfloat16")
-CONFIDENCE = {"highest": 0.0, "default": 0.0, "bfloat16": 0.2}
+CONFIDENCE = {"highest": 0.0, "default": 0.0, "bfloat16": 0.3}
 
 
 def attack_plan(
