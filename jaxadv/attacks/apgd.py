@@ -23,12 +23,11 @@ class Dense(NamedTuple):
 
   @staticmethod
   def checkpoints(steps: int) -> list[int]:
-    """ceil(p_j steps): p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)."""
-    percent, gap, points = 0, 22, []  # whole numbers: 0.41 + 0.16 + 0.13 is above 0.7
-    while percent + gap <= 100:
-      percent += gap
-      gap = max(gap - 3, 6)
-      points.append(-(-percent * steps // 100))
+    """After 22% of the steps, then at gaps that fall by 3% to 6%, all rounded down."""
+    first, less, least = (max(percent * steps // 100, 1) for percent in (22, 3, 6))
+    points, gap = [first], first
+    while points[-1] + (gap := max(gap - less, least)) <= steps:
+      points.append(points[-1] + gap)
     return points
 
   @staticmethod
@@ -40,7 +39,7 @@ class Dense(NamedTuple):
     """By conditions 1 and 2. -> Dense, whether to go back to the best point."""
     improved = self.improved + (loss < self.loss)
     stalled = ~self.halved & (run.best_loss >= self.checkpoint_loss)
-    halved = (improved < rho * gap) | stalled
+    halved = (improved <= rho * gap) | stalled
     size = jnp.where(halved, self.step_size / 2, self.step_size)
     checked = Dense(size, loss, jnp.int32(0), run.best_loss, halved)
     unchecked = self._replace(loss=loss, improved=improved)
@@ -152,8 +151,9 @@ def apgd(*, steps: int = 100, restarts: int = 1, rho: float = 0.75) -> Attack:
 
   x' is the point before x, P the projection, eta 2 radii at first. At the checkpoints,
   which come ever closer, eta is halved and x goes back to the best point so far where
-  fewer than `rho` of the steps since the last one lowered the loss (condition 1), or
-  where neither eta nor the best loss changed since (condition 2).
+  no more than `rho` of the steps since the last one lowered the loss (condition 1), or
+  where neither eta nor the best loss changed since (condition 2). The checkpoints, and
+  "no more" where the paper has "fewer", are the authors' code's, which is stronger.
   In l1 without momentum: x <- P(x - eta * equal parts of the k coordinates with the
   largest gradients), eta 1 radius and k a fifth of the coordinates at first. Every 4%
   of the steps k is set to the best point's nonzero coordinates / 1.5; if those fell

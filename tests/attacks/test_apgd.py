@@ -90,12 +90,13 @@ def test_apgd_finds_the_worst_class(norm):
 def algorithm_1(start, ask, project, radius, steps, rho, direction):
   """Croce and Hein, ICML 2020, on whole histories. ask: d -> f, gradient; f goes up.
 
+  With the authors' code's checkpoints and its <= in condition 1.
   -> points, and how often condition 1, and condition 2 alone, halved the step size.
   """
-  p = [Fraction(0), Fraction(22, 100)]
-  while p[-1] <= 1:
-    p.append(p[-1] + max(p[-1] - p[-2] - Fraction(3, 100), Fraction(6, 100)))
-  w = [ceil(share * steps) for share in p if share <= 1]
+  w, until = [0], steps * 22 // 100
+  while w[-1] + until <= steps:
+    w.append(w[-1] + until)
+    until = max(until - max(steps * 3 // 100, 1), steps * 6 // 100, 1)
   f, g = ask(start)
   x, f, best = [start], [f], [(f, start, g)]
   eta, at, before, halvings = [2 * radius], start, start, np.zeros(2, int)
@@ -111,7 +112,7 @@ def algorithm_1(start, ask, project, radius, steps, rho, direction):
     if k + 1 in w:
       last = w[w.index(k + 1) - 1]
       rose = sum(f[i + 1] > f[i] for i in range(last, k + 1))
-      fell_short = rose < rho * (k + 1 - last)
+      fell_short = rose <= rho * (k + 1 - last)
       # before the first checkpoint there is nothing to compare with
       same = best[last][0] == best[k + 1][0]
       stalled = last > 0 and eta[last] == eta[last - 1] and same
