@@ -35,18 +35,19 @@ def pgd(
   """delta <- project(delta - step_size * radius * direction(g)), g from the gradient.
 
   steps: gradient steps; steps + 1 points are judged, the first being the start.
-  step_size: as a share of the radius; 0 means 2.5 / steps.
+  step_size: as a share of the radius; 0 means 2.5 / steps, with Adam 1: its steps
+    shrink by themselves, and small ones lost up to half of the clips (BUILD.md).
   random_start: uniform in the ball; else at 0.
   optimizer: "plain": g is the gradient. "momentum": g <- decay * g + grad / |grad|_1
     (Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018, eq. 6).
     "adam": Adam's update in place of the direction, at the size that its signs would
-    have (Uesato et al., Adversarial Risk and the Dangers of Evaluating
-    Against Weak Attacks, ICML 2018).
+    have (Uesato et al., Adversarial Risk and the Dangers of Evaluating Against Weak
+    Attacks, ICML 2018).
   Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR
   2018, section 2.1. In l1 the direction is sparse: norms.Norm.direction.
   """
   require(steps >= 1, "steps", steps, "at least 1")
-  require(step_size >= 0, "step_size", step_size, "0 (2.5 / steps) or more")
+  require(step_size >= 0, "step_size", step_size, "0 (the default) or more")
   require(decay >= 0, "decay", decay, "0 or more")
   transforms = {
     "plain": optax.identity(),
@@ -57,7 +58,7 @@ def pgd(
     optimizer in transforms, "optimizer", optimizer, f"one of {', '.join(transforms)}"
   )
   transform = transforms[optimizer]
-  share = step_size or 2.5 / steps
+  share = step_size or (1.0 if optimizer == "adam" else 2.5 / steps)
 
   def init(key, problem):
     delta = problem.zero
