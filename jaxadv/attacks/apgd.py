@@ -23,7 +23,7 @@ class Dense(NamedTuple):
 
   @staticmethod
   def checkpoints(steps: int) -> list[int]:
-    """After 22% of the steps, then at gaps that fall by 3% to 6%, all rounded down."""
+    """After 22% of the steps; each gap is 3% shorter, down to 6%, all rounded down."""
     first, less, least = (max(percent * steps // 100, 1) for percent in (22, 3, 6))
     points, gap = [first], first
     while points[-1] + (gap := max(gap - less, least)) <= steps:
