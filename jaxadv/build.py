@@ -87,7 +87,7 @@ def make(
   parameters = inspect.signature(factory).parameters
   for name, value in hyper.items():
     if name not in parameters:
-      known = ", ".join([*extra, *parameters])
+      known = ", ".join(dict.fromkeys([*extra, *parameters]))
       raise InputError(f"{key}{name} is no parameter of this method: known are {known}")
     check_value(key + name, value, type(parameters[name].default))
   try:

@@ -180,8 +180,8 @@ class Attack(NamedTuple):
 
   init: key, Problem -> state. Never runs the victim.
   step: key, state, Problem -> state. Runs the victim forward once; `state.trial` is
-    the Trial of the point that was judged. A score-based method runs one batch of
-    `forward_passes` queries.
+    the Trial of the point that was judged, with a loss of inf and no success where that
+    must not win. A score-based method runs one batch of `forward_passes` queries.
   steps: the most steps it may take.
   goal: what its trials are ranked by, unless the user says otherwise.
   backward_passes: per step; 0: score-based, never sees a gradient.

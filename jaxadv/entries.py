@@ -75,8 +75,10 @@ def attack_plan(
       raise InputError(f"the config lacks {key}{needed}: add it")
   factory = lookup(ATTACKS | ENSEMBLES, entry["method"], key + "method")
   hyper = {k: v for k, v in entry.items() if k not in _THREAT_KEYS}
-  made = make(factory, hyper, key, _THREAT_KEYS)
   ensemble = entry["method"] in ENSEMBLES
+  if ensemble:  # its attacks are not the same in all norms
+    hyper["norm"] = entry["norm"]
+  made = make(factory, hyper, key, _THREAT_KEYS)
   if entry.get("survey"):
     made = _surveyed(made, entry["survey"], ensemble or target, key)
   attack = made[-1].attack if ensemble else made

@@ -42,7 +42,7 @@ def test_autoattack_finds_all_that_is_there_and_nothing_else(norm):
   distance = minimal(norm)
   radius = float(np.median(distance))
   batch = core.examples(X, LABEL)
-  stages = ensemble.autoattack(steps=20, queries=30)
+  stages = ensemble.autoattack(norm=norm, steps=20, queries=30)
   found = evaluate(stages, norm, radius, batch)
   success = np.array([one.outcome.best.success for one in found])
   clear = np.abs(distance / radius - 1) > 0.03

@@ -10,6 +10,8 @@ from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Problem, Trial, unjudged, where
 
 _MOMENTUM = 0.75  # alpha of the paper
+# of a run that shrinks: radii of its stretches, and percent of the steps
+_SHRINKING = ((3.0, 30), (2.0, 30), (1.0, 40))
 
 
 class Dense(NamedTuple):
@@ -89,17 +91,23 @@ class Run(NamedTuple):
   best: Array
   best_loss: Array
   best_grad: Array
-  judged: Array  # int32 [], points so far
+  judged: Array  # int32 [], points so far, of this stretch
+  stretch: Array  # int32 []
   pace: Dense | Sparse
 
 
 class Descent(NamedTuple):
   """start: key, Problem -> Run, at random in the ball.
-  advance: Run, loss [], gradient [...] of its candidate, Problem -> Run.
+  advance: Run, Trial and its loss [], gradient [...] of the run's candidate, Problem ->
+    Run, Trial; the Trial loses to all others where the ball was too large.
+  over: Run -> bool [], whether it has no further point.
+  points: that a run judges.
   """
 
   start: Callable[[Array, Problem], Run]
-  advance: Callable[[Run, Array, Array, Problem], Run]
+  advance: Callable[[Run, Trial, Array, Array, Problem], tuple[Run, Trial]]
+  over: Callable[[Run], Array]
+  points: int
 
 
 def _since_last(checkpoints, steps):
@@ -110,35 +118,77 @@ def _since_last(checkpoints, steps):
   return gaps
 
 
-def descent(steps: int, rho: float = 0.75) -> Descent:
-  """Runs of `steps` steps, steps + 1 points, as `apgd` explains."""
+def descent(steps: int, rho: float = 0.75, shrink: bool = False) -> Descent:
+  """Runs of `steps` steps, as `apgd` explains."""
   require(steps >= 1, "steps", steps, "at least 1")
   require(0 <= rho <= 1, "rho", rho, "0 to 1")
-  gaps = {kind: _since_last(kind.checkpoints(steps), steps) for kind in (Dense, Sparse)}
+  radii, lengths = [1.0], [steps]
+  if shrink:
+    radii = [radius for radius, _ in _SHRINKING]
+    lengths = [-(-percent * steps // 100) for _, percent in _SHRINKING[:-1]]
+    lengths.append(steps - sum(lengths))
+    require(lengths[-1] >= 1, "steps", steps, "at least 3, with shrink")
+  gaps = {
+    kind: np.stack(
+      [
+        np.pad(_since_last(kind.checkpoints(n), n), (0, max(lengths) - n))
+        for n in lengths
+      ]
+    )
+    for kind in (Dense, Sparse)
+  }
+  last = len(radii) - 1
+
+  def ball(problem, stretch):
+    """The problem with the ball of a stretch."""
+    if not last:
+      return problem
+    return problem._replace(radius=problem.radius * jnp.asarray(radii)[stretch])
+
+  def begin(point, stretch, problem):
+    pace = (Sparse if problem.norm.sparse else Dense).first(problem.example.mask)
+    best = (point, jnp.float32(jnp.inf), problem.zero)
+    return Run(point, point, *best, jnp.int32(0), stretch, pace)
 
   def start(key, problem):
-    mask = problem.example.mask
-    point = problem.fit(problem.norm.sample(key, mask) * problem.radius)
-    pace = (Sparse if problem.norm.sparse else Dense).first(mask)
-    best = (point, jnp.float32(jnp.inf), problem.zero)
-    return Run(point, point, *best, jnp.int32(0), pace)
+    first, mask = ball(problem, jnp.int32(0)), problem.example.mask
+    point = problem.norm.sample(key, mask) * first.radius
+    return begin(problem.fit(point), jnp.int32(0), problem)
 
-  def advance(run, loss, grad, problem):
+  def advance(run, trial, loss, grad, problem):
     best = (run.best, run.best_loss, run.best_grad)
     best = where(loss < run.best_loss, (run.candidate, loss, grad), best)
     run = run._replace(best=best[0], best_loss=best[1], best_grad=best[2])
-    gap = jnp.asarray(gaps[type(run.pace)])[run.judged]
+    gap = jnp.asarray(gaps[type(run.pace)])[run.stretch, run.judged]
     pace, back = run.pace.adapt(run, loss, gap, rho)
     here = (run.candidate, grad)
     point, grad = where(back, (run.best, run.best_grad), here)
-    return run._replace(
-      candidate=problem.project(pace.move(run, point, grad, problem)),
+    within = ball(problem, run.stretch)
+    moved = run._replace(
+      candidate=within.project(pace.move(run, point, grad, within)),
       previous=point,
       judged=run.judged + 1,
       pace=pace,
     )
+    if not last:
+      return moved, trial
+    ended = ~over(moved) & (moved.judged > jnp.asarray(lengths)[run.stretch])
+    after = jnp.minimum(run.stretch + 1, last)
+    smaller = begin(ball(problem, after).project(run.best), after, problem)
+    return where(ended, smaller, moved), where(run.stretch < last, lost(trial), trial)
 
-  return Descent(start, advance)
+  def lost(trial):
+    """A NaN stays one; a gradient of 0 is no sign of anything so far out."""
+    return trial._replace(
+      loss=jnp.where(jnp.isnan(trial.loss), jnp.nan, jnp.inf),
+      success=jnp.bool_(False),
+      grad_size=jnp.where(trial.grad_size == 0, jnp.inf, trial.grad_size),
+    )
+
+  def over(run):
+    return (run.stretch == last) & (run.judged > lengths[-1])
+
+  return Descent(start, advance, over, steps + len(radii))
 
 
 class APGDState(NamedTuple):
@@ -146,7 +196,9 @@ class APGDState(NamedTuple):
   run: Run
 
 
-def apgd(*, steps: int = 100, restarts: int = 1, rho: float = 0.75) -> Attack:
+def apgd(
+  *, steps: int = 100, restarts: int = 1, rho: float = 0.75, shrink: bool = False
+) -> Attack:
   """Auto-PGD: z = P(x - eta * direction(g)), x <- P(x + 0.75 (z - x) + 0.25 (x - x')).
 
   x' is the point before x, P the projection, eta 2 radii at first. At the checkpoints,
@@ -161,23 +213,26 @@ def apgd(*, steps: int = 100, restarts: int = 1, rho: float = 0.75) -> Attack:
   falls by 1.5, down to a tenth.
   steps: gradient steps; steps + 1 points are judged in each run, the first being its
   random start in the ball. restarts: runs, one after the other.
+  shrink: each run has a ball of three radii for 30% of its steps, then, from its best
+  point, one of two for 30%, and the wanted one for the rest, which alone counts; two
+  points more are judged. AutoAttack does so in l1.
   Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
   diverse parameter-free attacks, ICML 2020, section 3, algorithm 1 (l2, linf); Croce
   and Hein, Mind the box: l1-APGD for sparse adversarial attacks on image classifiers,
-  ICML 2021, section 3 (l1).
+  ICML 2021, section 3 (l1; shrink: its "multi-eps").
   """
   require(restarts >= 1, "restarts", restarts, "at least 1")
-  descend = descent(steps, rho)
+  descend = descent(steps, rho, shrink)
 
   def init(key, problem):
     return APGDState(unjudged(problem), descend.start(key, problem))
 
   def step(key, state, problem):
     trial, grad = problem.evaluate_with_grad(state.run.candidate)
-    run = descend.advance(state.run, trial.loss, grad, problem)
+    run, trial = descend.advance(state.run, trial, trial.loss, grad, problem)
     if restarts > 1:  # a random number for every sample is not free
-      run = where(run.judged > steps, descend.start(key, problem), run)
+      run = where(descend.over(run), descend.start(key, problem), run)
     return APGDState(trial, run)
 
   norms = ("l1", "l2", "linf")
-  return Attack(init, step, restarts * (steps + 1), FIRST_SUCCESS, norms=norms)
+  return Attack(init, step, restarts * descend.points, FIRST_SUCCESS, norms=norms)

@@ -18,7 +18,9 @@ class APGDTargetedState(NamedTuple):
   turn: Array  # int32 [], which of them; -1: the clean clip
 
 
-def apgd_targeted(*, steps: int = 100, targets: int = 9, rho: float = 0.75) -> Attack:
+def apgd_targeted(
+  *, steps: int = 100, targets: int = 9, rho: float = 0.75, shrink: bool = False
+) -> Attack:
   """Untargeted: a run of `apgd` on the targeted DLR loss for each of several classes.
 
   Each run starts at random and goes down `losses.dlr_targeted`; trials report the loss
@@ -26,12 +28,13 @@ def apgd_targeted(*, steps: int = 100, targets: int = 9, rho: float = 0.75) -> A
   `targets` largest logits of the clean clip, the label apart, all of them where there
   are fewer.
   steps: gradient steps; steps + 1 points are judged in each run, and the clean clip
-  before the first. InputError for victims with fewer than 4 classes.
+  before the first; rho, shrink: as of `apgd`. InputError for victims with fewer than 4
+  classes.
   Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
   diverse parameter-free attacks, ICML 2020, sections 4.2 and 5.
   """
   require(targets >= 1, "targets", targets, "at least 1")
-  descend = descent(steps, rho)
+  descend = descent(steps, rho, shrink)
 
   def init(key, problem):
     count = jax.eval_shape(problem.logits, problem.zero).shape[0]
@@ -52,11 +55,11 @@ def apgd_targeted(*, steps: int = 100, targets: int = 9, rho: float = 0.75) -> A
     trial, grad = problem.checked(trial, grad)
     others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
     ranked = jax.lax.top_k(others, state.towards.size)[1]
-    run = descend.advance(state.run, value, grad, problem)
     clean = state.turn < 0
-    over = clean | (run.judged > steps)
+    run, counted = descend.advance(state.run, trial, value, grad, problem)
+    over = clean | descend.over(run)
     return APGDTargetedState(
-      trial,
+      where(clean, trial, counted),
       where(over, descend.start(key, problem), run),
       jnp.where(clean, ranked, state.towards),
       state.turn + over,
@@ -65,7 +68,7 @@ def apgd_targeted(*, steps: int = 100, targets: int = 9, rho: float = 0.75) -> A
   return Attack(
     init,
     step,
-    1 + targets * (steps + 1),
+    1 + targets * descend.points,
     FIRST_SUCCESS,
     targetable=False,
     norms=("l1", "l2", "linf"),

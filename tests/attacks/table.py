@@ -43,7 +43,7 @@ TABLE = (
   Row("pgd", "l1", 1.5, {"steps": 5, "step_size": 0.7}, "smallest", random=True),
   Row("apgd", "linf", 0.3, {"steps": 6, "restarts": 2}, "strongest", random=True),
   Row("apgd", "l2", 0.8, {"steps": 6}, "smallest", random=True),
-  Row("apgd", "l1", 1.5, {"steps": 10}, random=True),
+  Row("apgd", "l1", 1.5, {"steps": 10, "shrink": True}, random=True),
   # where all points are alike the clean clip stays, so this one is not random
   Row("apgd_targeted", "linf", 0.3, {"steps": 3, "targets": 2}),
   Row("apgd_targeted", "l1", 1.5, {"steps": 4, "targets": 3}, "strongest"),

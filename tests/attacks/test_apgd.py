@@ -201,20 +201,20 @@ def cross_entropy(x, label):
   return log_sum - logits[label], ((readout.T @ slope) * (1 - inner**2)) @ hidden
 
 
-def by_the_papers(norm, rho, x, label, start):
-  low, high, radius = TIGHT[0] - x, TIGHT[1] - x, RADII[norm]
+def by_the_papers(norm, rho, x, label, start, radius, steps=STEPS):
+  low, high = TIGHT[0] - x, TIGHT[1] - x
   ask = lambda d: cross_entropy(x + d, label)  # noqa: E731
   unit = lambda d: d / np.linalg.norm(d)  # noqa: E731
   if norm == "l1":
     project = lambda d: into_l1_ball_and_box(d, low, high, radius)  # noqa: E731
-    return mind_the_box(start, ask, project, radius, STEPS)
+    return mind_the_box(start, ask, project, radius, steps)
   if norm == "l2":
     project = lambda d: np.clip(  # noqa: E731
       d * min(1, radius / np.linalg.norm(d)), low, high
     )
-    return algorithm_1(start, ask, project, radius, STEPS, rho, unit)
+    return algorithm_1(start, ask, project, radius, steps, rho, unit)
   project = lambda d: np.clip(np.clip(d, -radius, radius), low, high)  # noqa: E731
-  return algorithm_1(start, ask, project, radius, STEPS, rho, np.sign)
+  return algorithm_1(start, ask, project, radius, steps, rho, np.sign)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,8 @@ def test_apgd_takes_the_steps_of_the_papers(norm, rho):
   for at in range(0, len(courses), 4):
     for course in np.split(courses[at], 2):
       x = np.float64(stack.x[at])
-      expected, how = by_the_papers(norm, rho, x, stack.label[at], course[0])
+      label, radius = stack.label[at], RADII[norm]
+      expected, how = by_the_papers(norm, rho, x, label, course[0], radius)
       apart.append(np.abs(expected - course).max() / RADII[norm])
       changes += how
     assert np.abs(courses[at][0] - courses[at][STEPS + 1]).max() > 0.01 * RADII[norm]
@@ -235,6 +236,29 @@ def test_apgd_takes_the_steps_of_the_papers(norm, rho):
   # where rho is large, condition 1 leaves condition 2 no work
   assert changes[1] > 10 or (norm != "l1" and rho == 0.75)
   assert (np.array(apart) < 2e-3).mean() >= 0.95, np.sort(apart)[-8:]
+
+
+def test_apgd_shrinks_its_ball_to_the_wanted_one():
+  """All the points: 12 steps in 3 radii, 12 in 2 and 16 in 1, each run of the paper's
+  from the best point of the one before, brought into the smaller ball. The last begins
+  next to the worst point, where every fourth may part at a tie (to 1e-6)."""
+  stack, courses = clips(), judged("apgd", "l1", shrink=True)
+  apart, outside = [], 0
+  for at in range(0, len(courses), 4):
+    x, label, start = np.float64(stack.x[at]), stack.label[at], courses[at][0]
+    ends, far = [13, 26], []
+    for radius, course in zip(
+      (4.5, 3.0, 1.5), np.split(courses[at], ends), strict=True
+    ):
+      start = into_l1_ball_and_box(start, TIGHT[0] - x, TIGHT[1] - x, radius)
+      run, _ = by_the_papers("l1", 0.75, x, label, start, radius, len(course) - 1)
+      start = max(run, key=lambda d, x=x, label=label: cross_entropy(x + d, label)[0])
+      far.append(np.abs(run - course).max() / RADII["l1"])
+    apart.append(far)
+    outside += (np.abs(courses[at]).sum(1) > 1.01 * RADII["l1"]).sum()
+  assert outside > 10 * len(apart)
+  alike = (np.array(apart) < 2e-3).mean(0)
+  assert (alike >= [0.95, 0.95, 0.75]).all(), alike
 
 
 @EACH_NORM
