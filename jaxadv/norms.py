@@ -143,8 +143,8 @@ def _l1_steepest(grad, *bounds):
   return (jnp.zeros_like(flat).at[at].set(1.0)).reshape(grad.shape) * jnp.sign(grad)
 
 
-def _kth_largest(magnitudes, k):
-  """Of values >= 0. [...], [] -> [].
+def kth_largest(magnitudes: Array, k: Array | int) -> Array:
+  """The k-th largest, k >= 1, of float32 values >= 0. [...], [] -> [].
 
   Bisects their bits, which are in the order of the values: 31 sums, on CPU 15 times
   faster than a sort or top_k of 65,536 samples.
@@ -163,7 +163,7 @@ def _kth_largest(magnitudes, k):
 
 
 def _l1_sparse(grad, count):
-  least = _kth_largest(jnp.abs(grad), jnp.maximum(jnp.floor(count), 1))
+  least = kth_largest(jnp.abs(grad), jnp.maximum(jnp.floor(count), 1))
   chosen = jnp.where(jnp.abs(grad) >= least, jnp.sign(grad), 0.0)
   return chosen / jnp.maximum(_l1_size(chosen), 1.0)
 
@@ -197,7 +197,7 @@ def _l0_project(delta, radius, low=-jnp.inf, high=jnp.inf):
   # the root's own factors: the product would under- or overflow
   gain = jnp.sqrt(jnp.abs(clipped)) * jnp.sqrt(jnp.abs(2 * delta - clipped))
   count = jnp.floor(radius)
-  least = _kth_largest(gain, jnp.maximum(count, 1))
+  least = kth_largest(gain, jnp.maximum(count, 1))
   above, tied = gain > least, gain == least
   place = jnp.cumsum(tied.ravel()).reshape(delta.shape)
   kept = above | (tied & (place <= count - jnp.sum(above)))

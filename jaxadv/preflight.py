@@ -89,6 +89,8 @@ def _inspect(plans, victim, stack, seed):
     bind = problem.bind(lambda params, x: jnp.zeros(count), plan.threat, plan.objective)
     try:
       inputs.check_examples(bind, None, key, stack, plan.attack)
+      for stage in plan.stages:
+        _trace(stage.attack, bind(None, key, jax.tree.map(lambda leaf: leaf[0], stack)))
     except InputError as error:
       raise InputError(f"attacks.{name}: {error}") from error
   sighted = [plan for plan in plans.values() if plan.attack.backward_passes]
@@ -96,3 +98,12 @@ def _inspect(plans, victim, stack, seed):
   bind = problem.bind(victim.logits, plan.threat, plan.objective)
   objectives = [plan.objective for plan in sighted]
   return guards.inspect_victim(bind, victim.variables, key, stack, objectives)
+
+
+def _trace(attack, task):
+  """A step of the attack, not run; InputError where the victim does not suit it."""
+
+  def step(key):
+    return attack.step(key, attack.init(key, task), task)
+
+  jax.eval_shape(step, jax.random.key(0))

@@ -9,7 +9,7 @@ import optax
 from jaxadv.attacks.carlini_wagner import cosine, look, nearest, travel
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
-from jaxadv.norms import _kth_largest as kth_largest
+from jaxadv.norms import kth_largest
 
 
 class Round(NamedTuple):

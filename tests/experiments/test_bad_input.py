@@ -157,6 +157,31 @@ def test_too_few_classes_for_a_loss(dataset, victim, tmp_path, capsys):
   assert all(word in said for word in ("attacks.x", "DLR", "4 classes", "has 3")), said
 
 
+LATER = {  # what the tiny victim with its three classes can't have
+  "survey": (
+    {"method": "fmn", "norm": "l2", "survey": 5},
+    ["survey is 5", "3 classes"],
+  ),
+  "a later stage": (
+    {"method": "autoattack", "norm": "linf", "radius": 0.1},
+    ["DLR", "4 classes", "has 3"],
+  ),
+}
+
+
+@pytest.mark.parametrize("entry, named", LATER.values(), ids=LATER)
+def test_a_later_attack_is_refused_before_the_first_runs(
+  dataset, victim, tmp_path, capsys, entry, named
+):
+  change = f"config.attacks = {{'pgd': config.attacks.pgd.to_dict(), 'x': {entry}}}"
+  config = own_config(tmp_path / "mine.py", change)
+  values = {"data__root": dataset, "victim": victim}
+  command = tiny.command("attack", config, workdir=tmp_path / "run", **values)
+  said = tiny.sentence(tiny.call(command, capsys))
+  assert all(word in said for word in ["attacks.x", *named]), said
+  assert not results.read(tmp_path / "run")
+
+
 @pytest.mark.parametrize("experiment", ["attack", "train", "evaluate"])
 def test_flags_are_refused(tmp_path, capsys, experiment):
   for flags, named in (
