@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     "reverb": {"transform": "reverberate"},
     "bits_8": {"transform": "bit_depth", "bits": 8},
     "low_pass_8": {"transform": "low_pass", "cutoff_hz": 8000.0},
+    "band_pass": {"transform": "band_pass"},
     "phone": {"transform": "phone_band"},
     "smooth_5": {"transform": "smooth", "window_samples": 5},
     "median_5": {"transform": "median", "window_samples": 5},
@@ -30,6 +31,11 @@ def get_config() -> ConfigDict:
     "gain_-6": {"transform": "gain", "gain_db": -6.0},
     "flood": {"transform": "flood", "amplitude": 0.01},
     "trim": {"transform": "trim"},
+    "noise_mp3_48": {
+      "transform": "chain",  # its links go by the order of their names
+      "first": {"transform": "noise", "snr_db": 40.0},
+      "second": {"transform": "mp3", "bitrate_kbit": 48},
+    },
   }
   return ConfigDict(
     {

@@ -41,7 +41,7 @@ DEFENCES = {
   "flood": {"transform": "flood", "amplitude": 0.01},
   "trim": {"transform": "trim"},
   "noise_40_mp3_48": {
-    "transform": "chain",
+    "transform": "chain",  # its links go by the order of their names
     "first": {"transform": "noise", "snr_db": 40.0},
     "second": {"transform": "mp3", "bitrate_kbit": 48},
   },

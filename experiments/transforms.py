@@ -5,18 +5,17 @@ Every stored adversarial that succeeded, and its clean clip, goes through each t
 and back through its own model. Killed and started again, it goes on where it was.
 """
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxadv import build, cli, data, entries, keys, record, results, workdir
+from jaxadv import build, cli, data, keys, record, results, workdir
 from jaxadv.errors import InputError
 from jaxadv.judge import probabilities
 from jaxadv.models.frontends import CHUNK_SAMPLES
@@ -26,25 +25,12 @@ from jaxadv.report.gather import gather_runs
 from jaxadv.report.grid import to_table, write_grids
 from jaxadv.report.p0 import tables
 from jaxadv.report.p0_figures import write_figures
-from jaxadv.report.p0_rows import SEPARATOR
-from jaxadv.report.p1_rows import method_of
 from jaxadv.report.tables import to_text
+from jaxadv.stored import Example, choose_attacks, choose_examples, not_listed
 from jaxadv.transforms import Transform, transform_all
 from jaxadv.victim import Victim, load_victims
 
 _FLUSH_S = 10.0  # a judged example waits at most about so long for its row
-_COPIED = (
-  *("id", "attack", "model", "file", "label", "target"),
-  *("snr_db", "new_label", "new_conf"),
-)
-
-
-class Example(NamedTuple):
-  """A WAV, and what its rows will say of it. clip_id: folds into the random keys."""
-
-  wav: Path
-  clip_id: str
-  fields: dict[str, Any]
 
 
 def main(config: ConfigDict) -> None:
@@ -71,7 +57,12 @@ def main(config: ConfigDict) -> None:
   skipped: dict[str, str] = {}
   for name, victim in by_name.items():
     own = [run for run in runs if run.rows[0]["model"] == name]
-    examples = choose_examples(own, wanted, settings)
+    examples = choose_examples(own, wanted, settings, transforms)
+    for through in not_listed(examples, transforms):
+      print(
+        f"warning: attacks of {name} went through {through}, and nothing of it is "
+        "listed in `transforms`: what they reach after it stays unknown"
+      )
     apply_transforms(victim, examples, transforms, settings, folder, shared, skipped)
   workdir.write_skipped(folder, skipped)
   rows = results.read(folder, "transformed")
@@ -105,80 +96,6 @@ def check_victim(run: Run, victims: Mapping[str, Victim]) -> None:
     )
 
 
-def choose_attacks(runs: Sequence[Run], only: str) -> list[str]:
-  """The attacks that `only` names, or all. InputError for one that no run has."""
-  known = list(dict.fromkeys(row["attack"] for run in runs for row in run.rows))
-  wanted = only.split(",") if only else known
-  for attack in wanted:
-    if attack not in known:
-      raise InputError(
-        f"only has {attack!r}: the sources' attacks are {', '.join(known)}"
-      )
-  return wanted
-
-
-def choose_examples(
-  runs: Sequence[Run], attacks: Sequence[str], settings: Mapping[str, Any]
-) -> list[Example]:
-  """The adversarials that succeeded, and the clean clips that were classified right.
-
-  With examples="all", adversarials that failed too; clean clips that were misclassified
-  have none. wavs: "wav" (float32) or "wav_pcm16", the column with the file.
-  """
-  wavs, which = settings["wavs"], settings["examples"]
-  if wavs not in ("wav", "wav_pcm16"):
-    raise InputError(f"wavs is {wavs!r}: choose from wav, wav_pcm16")
-  if which not in ("successes", "all"):
-    raise InputError(f"examples is {which!r}: choose from successes, all")
-  verdict = {"wav": "success", "wav_pcm16": "success_pcm16"}[wavs]
-  clean: dict[tuple[str, str], Example] = {}
-  examples = []
-  for run in runs:
-    for row in run.rows:
-      if not row["clean_correct"] or row["attack"] not in attacks:
-        continue
-      as_clip = example_of(run, row, "wav_clean", f"clean/{row['file']}", settings)
-      as_clip.fields.update(
-        attack="clean",
-        method="clean",
-        target=None,
-        snr_db=None,
-        new_label=row["clean_label"],
-        new_conf=row["gt_conf"],
-        through=None,
-      )
-      clean.setdefault((row["file"], row["label"]), as_clip)
-      if row[verdict] or which == "all":
-        clip_id = f"{row['model']}/{row['attack']}/{row['id']}"
-        examples.append(example_of(run, row, wavs, clip_id, settings))
-  return [*clean.values(), *examples]
-
-
-def example_of(run: Run, row, column: str, clip_id: str, settings) -> Example:
-  """The file that a row names, and what the row says."""
-  fields = {name: row[name] for name in _COPIED} | {
-    "method": method_of(run, row["attack"]),
-    "source_config_hash": row["config_hash"],
-    "through": known_transform(run, row["attack"], settings["transforms"]),
-  }
-  return Example(run.workdir / row[column], clip_id, fields)
-
-
-def known_transform(run: Run, attack: str, listed: Mapping[str, Any]) -> str | None:
-  """The name here of the transform that an attack went through; None for none.
-
-  Of a set: the names of all. A transform that is not listed is its own name.
-  """
-  entry = (run.config.get("attacks", {}).get(attack) or {}).get("through")
-  if not entry:
-    return None
-  names = []
-  for member in entries.set_members(entry).values():
-    same = [name for name, settings in listed.items() if settings == member]
-    names.append(same[0] if same else json.dumps(member))
-  return SEPARATOR.join(names)
-
-
 def apply_transforms(
   victim: Victim,
   examples: Sequence[Example],
@@ -190,22 +107,28 @@ def apply_transforms(
 ) -> None:
   """Appends a row for every example and transform that has none of this victim yet."""
   done = {row_key(row) for row in results.read(folder, "transformed")}
-  names = [transform.name for transform in transforms]
-
-  def missing(one):
-    return [n for n in names if row_key(one.fields | {"transform": n}) not in done]
-
-  left = [one for one in examples if missing(one)]
-  total = len(examples) * len(names)
-  initial = total - sum(len(missing(one)) for one in left)
+  missing = {
+    (one.clip_id, transform.name)
+    for one in examples
+    for transform in transforms
+    if row_key(one.fields | {"transform": transform.name}) not in done
+  }
+  kept = {clip_id for clip_id, _ in missing}
+  left = [one for one in examples if one.clip_id in kept]
+  total = len(examples) * len(transforms)
+  initial = total - len(missing)
   rows, since = [], time.monotonic()
   with tqdm(total=total, initial=initial, desc=victim.name) as progress:
+
+    def failed(clip_id, name, reason):
+      skipped[f"{clip_id} {name}"] = reason
+      progress.update()
+
     try:
-      for one, name, probs in heard(victim, left, transforms, settings, skipped):
-        row = judged_row(one, name, probs, victim.classes) | dict(shared)
-        if row_key(row) in done:  # another transform of the clip had no row
-          continue
-        rows.append(row)
+      for one, name, probs in heard(
+        victim, left, transforms, settings, missing, failed
+      ):
+        rows.append(judged_row(one, name, probs, victim.classes) | dict(shared))
         progress.update()
         if time.monotonic() - since > _FLUSH_S:
           stored, rows = rows, []
@@ -239,9 +162,13 @@ def heard(
   examples: Sequence[Example],
   transforms: Sequence[Transform],
   settings: Mapping[str, Any],
-  skipped: dict[str, str],
+  missing: Collection[tuple[str, str]],
+  failed: Callable[[str, str, str], None],
 ) -> Iterator[tuple[Example, str, np.ndarray]]:
-  """Yields (example, transform, probabilities [classes]); failures go to `skipped`."""
+  """Yields (example, transform, probabilities [classes]) of what is missing.
+
+  missing: (clip_id, transform's name). failed: told those of each failure, and why.
+  """
   runtime = settings["runtime"]
   by_id = {one.clip_id: one for one in examples}
   transformed = transform_all(
@@ -250,12 +177,13 @@ def heard(
     seed=settings["seed"],
     threads=runtime["threads"],
     processes=runtime["processes"],
+    wanted=lambda clip_id, name: (clip_id, name) in missing,
   )
 
   def usable():
     for clip_id, name, x, reason in transformed:
       if x is None:
-        skipped[f"{clip_id} {name}"] = reason
+        failed(str(clip_id), name, reason)
       else:
         yield (by_id[str(clip_id)], name), data.pad_to_chunks(x)
 

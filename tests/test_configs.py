@@ -95,3 +95,15 @@ def test_the_readmes_python_example_runs(tmp_path):
       command, cwd=REPO, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("which", ["adaptive", "robust"])
+def test_what_attacks_go_through_is_tested_under_the_same_name(which):
+  attacks = load(REPO / f"configs/p0_{which}.py").get_config().to_dict()["attacks"]
+  tested = load(REPO / f"configs/p0_{which}_transforms.py").get_config().to_dict()
+  through = [e["through"] for e in attacks.values() if "through" in e]
+  members = [one for entry in through for one in entries.set_members(entry).values()]
+  listed = build.transforms(tested["transforms"])
+  for member in members:
+    known = build.transform("through", member, "")
+    assert sum(one.same_as(known) for one in listed) == 1

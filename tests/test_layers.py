@@ -67,6 +67,7 @@ ALLOWED = {
   "universal_run": STAGES
   | {"epochs", "universal", "universal_data", "universal_step", "victim", "workdir"},
   "universal_judge": STAGES | {"judge", "universal", "victim", "workdir"},
+  "stored": {"build", "entries", "errors", "report", "transforms"},
   "preflight": STAGES
   | {"entries", "guards", "jobs", "inputs", "record", "victim", "workdir"},
 }

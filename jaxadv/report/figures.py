@@ -18,6 +18,7 @@ from jaxadv.report.summary import attacked, group, successes
 
 # Okabe and Ito, Color Universal Design, 2008; without yellow, too faint for lines
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKS = "osD^vP"
 LINES = ("-", "--", ":")  # the next one when the colours are used up
 COLOUR_MAP = "magma"
 SOUND_RANGE_DB, PERTURBATION_RANGE_DB = 80.0, 60.0

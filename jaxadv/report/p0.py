@@ -10,6 +10,7 @@ from jaxadv.report import p0_adaptive, p0_robust, papers
 from jaxadv.report.grid import Cell, Column, Grid
 from jaxadv.report.p0_rows import (
   Split,
+  adversarials,
   cells_of,
   only,
   sort_rows,
@@ -40,7 +41,7 @@ def tables(rows: Sequence[dict]) -> dict[str, Grid]:
   """
   sorted_rows = sort_rows(rows)
   clean = clean_clips(sorted_rows.paper)
-  adversarial = [row for row in sorted_rows.paper if row["attack"] != "clean"]
+  adversarial = adversarials(sorted_rows.paper)
   made = {"p0_table_2": table_2(clean)} if clean else {}
   if adversarial:
     made["p0_table_3"] = table_3(adversarial)
@@ -94,12 +95,13 @@ def table_3(adversarial: Sequence[dict]) -> Grid:
 def table_4(adversarial: Sequence[dict]) -> Grid:
   """The two transforms after which most are right again, per model."""
   rows: list[tuple[Cell, ...]] = []
+  tried = transforms_of(adversarial)
   for model in models(row["model"] for row in adversarial):
     own = [row for row in adversarial if row["model"] == model]
     for transform, found in best(own, 2):
       rows.append((model, OURS, transform, *found))
     said = papers.P0_TABLE_4.get(papers.model_of(model) or "", {})
-    rows += [(model, PAPER, transform, *shares) for transform, shares in said.items()]
+    rows += [(model, PAPER, t, *shares) for t, shares in said.items() if t in tried]
   columns = (Column("Model"), Column("Number"), Column("Transform"), *_SHARES)
   caption = (
     f"The two transforms with the largest GT of each model. {_SPLIT}; means over the "
@@ -111,6 +113,7 @@ def table_4(adversarial: Sequence[dict]) -> Grid:
 def table_5(adversarial: Sequence[dict]) -> Grid:
   """The three transforms after which most are right again, per attack."""
   rows: list[tuple[Cell, ...]] = []
+  tried = transforms_of(adversarial)
   for attack in dict.fromkeys(name(row) for row in adversarial):
     own = [row for row in adversarial if name(row) == attack]
     # each adversarial once, not once per transform
@@ -121,7 +124,9 @@ def table_5(adversarial: Sequence[dict]) -> Grid:
       rows.append((attack, OURS, *shown, transform, *found))
     key = (own[0]["method"], own[0]["target"] is not None)
     header, said = papers.P0_TABLE_5.get(key, ((), {}))
-    rows += [(attack, PAPER, *header, t, *shares) for t, shares in said.items()]
+    for transform, shares in said.items():
+      if transform in tried:
+        rows.append((attack, PAPER, *header, transform, *shares))
   columns = (
     *(Column("Attack"), Column("Number"), Column("SNR mean dB", "db")),
     *(Column("New", "share"), Column("Transform"), *_SHARES),

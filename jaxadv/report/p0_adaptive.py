@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxadv.report.figures import COLOURS, save
+from jaxadv.report.figures import COLOURS, MARKS, save
 from jaxadv.report.grid import Cell, Column, Grid
 from jaxadv.report.intervals import Interval
-from jaxadv.report.p0_rows import heard_right, transforms_of
+from jaxadv.report.p0_rows import by_model, heard_right, transforms_of
 from jaxadv.report.p1_draw import COLUMN_INCHES, PAGE_INCHES, STYLE
 from jaxadv.report.p1_rows import INTERVALS, numbers
 from jaxadv.report.summary import name
@@ -20,7 +20,6 @@ from jaxadv.report.summary import name
 PLAIN, ADAPTIVE = "plain", "adaptive"
 _PER_ROW = 3
 _COLOURS = {PLAIN: COLOURS[0], ADAPTIVE: COLOURS[1]}
-_MARKS = "osD^vP"
 
 
 class Point(NamedTuple):
@@ -48,7 +47,7 @@ def points(rows: Sequence[dict]) -> list[Point]:
       kind = ADAPTIVE if through else PLAIN
       groups.setdefault((transform, row["method"], kind, name(row)), []).append(row)
   found = [
-    Point(*key, len(some), numbers([some], "snr_db"), numbers([some], "fooled"))
+    Point(*key, len(some), *(numbers(by_model(some), n) for n in ("snr_db", "fooled")))
     for key, some in groups.items()
   ]
   transforms = transforms_of(rows)
@@ -85,7 +84,7 @@ def table(rows: Sequence[dict]) -> Grid:
     "Success after the transform: share of the clips that are classified right, clean "
     "and after the transform, whose adversarial is not, after the transform in numpy. "
     "plain: the attack did not know of it; adaptive: it attacked through it. SNR: of "
-    f"all these adversarials. {INTERVALS}."
+    f"all these adversarials. Means over the models. {INTERVALS}."
   )
   return Grid("Adaptive attacks: do the defences stand?", columns, lines, caption)
 
@@ -135,7 +134,7 @@ def _style(kind: str, method: int) -> dict:
   line = ("-" if kind == PLAIN else "--") if method == 0 else "none"
   return {
     "color": _COLOURS[kind],
-    "marker": _MARKS[method % len(_MARKS)],
+    "marker": MARKS[method % len(MARKS)],
     "markersize": 3.5 if method == 0 else 5,
     "markerfacecolor": "white" if method else _COLOURS[kind],
     "linestyle": line,

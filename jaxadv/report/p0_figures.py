@@ -16,6 +16,7 @@ from jaxadv.report import p0_adaptive, p0_robust
 from jaxadv.report.figures import COLOURS, save, shorten
 from jaxadv.report.p0_rows import (
   Cells,
+  adversarials,
   cells_of,
   only,
   sort_rows,
@@ -48,7 +49,7 @@ def write_figures(rows: Sequence[dict], folder: Path) -> list[Path]:
     if some:
       draw(folder / stem, some)
       written.append(folder / stem)
-  adversarial = [row for row in sorted_rows.paper if row["attack"] != "clean"]
+  adversarial = adversarials(sorted_rows.paper)
   for model in models(row["model"] for row in adversarial):
     path = folder / f"p0_figure_1_{stem_of(model).replace('.', '_')}"
     own = [row for row in adversarial if row["model"] == model]
@@ -68,10 +69,10 @@ def draw_confusions(path: Path, rows: Sequence[dict]) -> bool:
   """
   named = transforms_of(rows)
   shown = [t for t in _SHOWN if t in named] or named[:2]
-  classes = sorted({row["label"] for row in rows})
-  said = sorted({row["transformed_label"] for row in rows} | set(classes))
   if not shown:
     return False
+  classes = sorted({row["label"] for row in rows})
+  said = sorted({row["transformed_label"] for row in rows} | set(classes))
   with mpl.rc_context(STYLE):
     width = 1.3 + len(shown) * (0.3 + _CELL_INCHES * len(said))
     height = 1.8 + _CELL_INCHES * len(classes)
@@ -80,13 +81,7 @@ def draw_confusions(path: Path, rows: Sequence[dict]) -> bool:
     figure = Figure((scale * width, scale * height), layout="constrained")
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axis, transform in zip(axes, shown, strict=True):
-      some = only(rows, transform)
-      counts = confusion_matrix(
-        [row["label"] for row in some],
-        [row["transformed_label"] for row in some],
-        labels=said,
-      )[[said.index(label) for label in classes]]
-      shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
+      shares = confusions(only(rows, transform), classes, said)
       axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
       axis.set_title(transform)
       axis.set_xticks(range(len(said)), [shorten(s, 20) for s in said], rotation=90)
@@ -101,6 +96,21 @@ def draw_confusions(path: Path, rows: Sequence[dict]) -> bool:
     axes[0].set_ylabel("true class, %")
     save(figure, path)
   return True
+
+
+def confusions(
+  rows: Sequence[dict], classes: Sequence[str], said: Sequence[str]
+) -> np.ndarray:
+  """% of each true class's rows with each label after the transform.
+
+  classes: a line each. said: a column each, the classes among them.
+  """
+  counts = confusion_matrix(
+    [row["label"] for row in rows],
+    [row["transformed_label"] for row in rows],
+    labels=list(said),
+  )[[said.index(label) for label in classes]]
+  return 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
 
 
 def draw_defences(path: Path, rows: Sequence[dict]) -> None:

@@ -9,17 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxadv.report.figures import COLOURS, save
+from jaxadv.report.figures import COLOURS, MARKS, save
 from jaxadv.report.grid import Cell, Column, Grid
 from jaxadv.report.intervals import Interval
-from jaxadv.report.p0_rows import SEPARATOR, heard_right, transforms_of
+from jaxadv.report.p0_rows import SEPARATOR, by_model, heard_right, transforms_of
 from jaxadv.report.p1_draw import COLUMN_INCHES, PAGE_INCHES, STYLE
 from jaxadv.report.p1_rows import INTERVALS, numbers
 from jaxadv.report.summary import name
 
 SEEN, HELD_OUT = "seen", "held out"
 _LINE_INCHES = 0.2
-_MARKS = "osD^vP"
 
 
 class Attack(NamedTuple):
@@ -46,7 +45,7 @@ def attacks_of(rows: Sequence[dict]) -> list[Attack]:
   for attack, some in groups.items():
     through = some[0]["through"]
     members = tuple(through.split(SEPARATOR)) if through else ()
-    found.append(Attack(attack, members, numbers([some], "snr_db"), some))
+    found.append(Attack(attack, members, numbers(by_model(some), "snr_db"), some))
   return sorted(found, key=lambda a: (-_level_db(a), len(a.members), a.name))
 
 
@@ -70,7 +69,7 @@ def order(rows: Sequence[dict], attacks: Sequence[Attack]) -> list[str]:
 
 
 def in_all(attack: Attack, transforms: Sequence[str]) -> list[dict]:
-  """A row per clip: is it "fooled" after every transform that alone leaves it right?"""
+  """A row per clip that is right, clean, after every one: is it "fooled" after all?"""
   by_clip: dict[tuple, list[dict]] = {}
   for row in attack.rows:
     if row["transform"] in transforms:
@@ -78,6 +77,7 @@ def in_all(attack: Attack, transforms: Sequence[str]) -> list[dict]:
   return [
     some[0] | {"fooled": all(row["fooled"] for row in some)}
     for some in by_clip.values()
+    if len(some) == len(transforms)
   ]
 
 
@@ -102,8 +102,9 @@ def table(rows: Sequence[dict]) -> Grid:
     "Success % after the transform: share of the clips that are classified right, "
     "clean and after the transform, whose adversarial is not, after it in numpy. "
     f"{SEEN}: the attacks with a set went through this transform in each step; "
-    f"{HELD_OUT}: none did. every one: the same perturbation fools after each of them. "
-    f"In the heads: mean SNR. {INTERVALS}."
+    f"{HELD_OUT}: none did. every one: of the clips that are right, clean, after each "
+    "of them, those that the same perturbation fools after each of them. "
+    f"In the heads: mean SNR. Means over the models. {INTERVALS}."
   )
   title = "Robust adversarials: one perturbation, many transforms"
   return Grid(title, tuple(columns), lines, caption)
@@ -112,7 +113,7 @@ def table(rows: Sequence[dict]) -> Grid:
 def _shares(groups: Sequence[Sequence[dict]]) -> list[Cell]:
   """Clips, and the share of them that each attack fooled."""
   clips: list[Cell] = [max(map(len, groups), default=0)]
-  return clips + [numbers([some], "fooled") for some in groups]
+  return clips + [numbers(by_model(some), "fooled") for some in groups]
 
 
 def _label(attack: Attack) -> str:
@@ -170,7 +171,7 @@ def _draw_attack(
   shift = 0.3 * (number - (count - 1) / 2) / max(1, count - 1)
   for place, transform in enumerate(transforms):
     some = [row for row in attack.rows if row["transform"] == transform]
-    if not (rate := numbers([some], "fooled")):
+    if not (rate := numbers(by_model(some), "fooled")):
       continue
     value, low, high = 100 * np.array(rate)
     axis.errorbar(
@@ -178,7 +179,7 @@ def _draw_attack(
       place + shift,
       xerr=[[value - low], [high - value]],
       color=COLOURS[number % len(COLOURS)],
-      marker=_MARKS[number % len(_MARKS)],
+      marker=MARKS[number % len(MARKS)],
       markersize=4,
       elinewidth=0.7,
       linestyle="none",

@@ -52,6 +52,19 @@ def cells_of(rows: Iterable[dict]) -> dict[tuple[str, str], list[dict]]:
   return found
 
 
+def by_model(rows: Iterable[dict]) -> list[list[dict]]:
+  """The rows of each model."""
+  found: dict[str, list[dict]] = {}
+  for row in rows:
+    found.setdefault(row["model"], []).append(row)
+  return list(found.values())
+
+
+def adversarials(rows: Iterable[dict]) -> list[dict]:
+  """Those that had succeeded before the transform: a run may hold the others too."""
+  return [row for row in rows if row["attack"] != "clean" and _fools(row, "new_label")]
+
+
 def only(rows: Iterable[dict], transform: str) -> list[dict]:
   return [row for row in rows if row["transform"] == transform]
 
@@ -92,14 +105,15 @@ def heard_right(rows: Sequence[dict]) -> list[dict]:
     if row["attack"] == "clean" and row["transformed_label"] == row["label"]
   }
   return [
-    row | {"fooled": _is_fooled(row)}
+    row | {"fooled": _fools(row, "transformed_label")}
     for row in rows
     if row["attack"] != "clean"
     and (row["model"], row["file"], row["transform"]) in right
   ]
 
 
-def _is_fooled(row: Mapping) -> bool:
+def _fools(row: Mapping, said: str) -> bool:
+  """Whether the label in the column `said` is what the attack wanted."""
   if row["target"] is not None:
-    return row["transformed_label"] == row["target"]
-  return row["transformed_label"] != row["label"]
+    return row[said] == row["target"]
+  return row[said] != row["label"]

@@ -4,7 +4,7 @@ import functools
 import multiprocessing
 import pickle
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -35,8 +35,11 @@ def transform_all(
   threads: int = 4,
   processes: int = 0,
   buffer: int = 16,
+  wanted: Callable[[ClipId, str], bool] = lambda clip_id, transform: True,
 ) -> Generator[Transformed]:
   """Every transform of every clip, clip by clip, in the order given.
+
+  wanted: clip's id, transform's name -> whether it is, where some are done already.
 
   clips: (id, waveform at 32 kHz or a sound file), taken as they are needed; `buffer`
   results are held ahead. What is yielded depends on (seed, id, transform) only, not on
@@ -54,7 +57,8 @@ def transform_all(
   if processes:
     _require_picklable(transforms)
   work = functools.partial(_transform_one, seed=seed)
-  return _in_order(work, _jobs(clips, transforms), threads, processes, buffer)
+  jobs = _jobs(clips, transforms, wanted)
+  return _in_order(work, jobs, threads, processes, buffer)
 
 
 def _require_picklable(transforms: Sequence[Transform]):
@@ -68,12 +72,15 @@ def _require_picklable(transforms: Sequence[Transform]):
       ) from error
 
 
-def _jobs(clips, transforms) -> Iterator[tuple[ClipId, np.ndarray | str, Transform]]:
+def _jobs(
+  clips, transforms, wanted
+) -> Iterator[tuple[ClipId, np.ndarray | str, Transform]]:
   # read here, once: jaxadv.data loads grain, grain jax, and workers need neither
   for clip_id, given in clips:
     x = given if isinstance(given, np.ndarray) else _read(given)
     for transform in transforms:
-      yield clip_id, x, transform
+      if wanted(clip_id, transform.name):
+        yield clip_id, x, transform
 
 
 def _read(path: str | Path) -> np.ndarray | str:

@@ -37,6 +37,10 @@ class Transform(NamedTuple):
     drawn = [self.draw(np.random.default_rng(n), SAMPLE_RATE_HZ) for n in range(4)]
     return len({pickle.dumps(draws) for draws in drawn}) > 1
 
+  def same_as(self, other: "Transform") -> bool:
+    """Whether both do the same, whatever they are called."""
+    return pickle.dumps(self[1:]) == pickle.dumps(other[1:])
+
   def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The transformed waveform. [samples] -> float32 [samples]; x is left alone.
 

@@ -1,6 +1,8 @@
 """The JAX twins of the transforms: differentiable, and equal to numpy's up to rounding.
 
-A twin takes its parameters from the transform itself, so there is one set of them.
+But for pitch and stretch of clips shorter than 2048 samples, and pitch to 0.5%
+(`vocoder`). A twin takes its parameters from the transform itself, so there is one set
+of them.
 """
 
 from collections.abc import Callable

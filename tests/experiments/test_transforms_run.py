@@ -13,6 +13,12 @@ import tiny
 from jaxadv import results
 
 HERE = Path(__file__).parent
+COUNTER = """
+def counted(x):
+  with open("{heard}", "a") as file:
+    file.write("x")
+  return -x
+"""
 KILLER = """
 import os, signal
 from pathlib import Path
@@ -146,10 +152,9 @@ def test_a_run_that_is_killed_goes_on_to_the_same_rows(
   folder = tmp_path / "run"
   command = transforms(attacked[0], victim, folder)
   slow = [sys.executable, str(HERE / "slow_transforms.py"), *command[2:]]
-  count = int(np.random.default_rng().integers(1, 6))
 
   def stored():
-    return len(results.parts(folder, "transformed")) >= count
+    return len(results.parts(folder, "transformed")) >= 3
 
   assert tiny.kill_once(slow, stored)
   left = read(folder)
@@ -158,6 +163,23 @@ def test_a_run_that_is_killed_goes_on_to_the_same_rows(
   rows = read(folder)
   assert_same(rows, expected)
   assert all(rows[key] == row for key, row in left.items())
+
+
+def test_a_run_that_goes_on_does_what_is_missing_and_nothing_else(
+  attacked, victim, tmp_path, capsys
+):
+  """A transform that fails on some clips is tried again on these, and no other is."""
+  folder, heard = tmp_path / "run", tmp_path / "heard"
+  (tmp_path / "own.py").write_text(COUNTER.format(heard=heard))
+  changes = {"transforms__backwards__function": f"{tmp_path}/own.py:counted"}
+  command = transforms(attacked[0], victim, folder, **changes)
+  assert tiny.call(command, capsys).code == 0
+  first, before = heard.read_text(), read(folder)
+  assert first and any(row["transform"] == "broken" for row in before.values())
+  assert (folder / "skipped.csv").read_text().count("too long for me") > 0
+  assert tiny.call(command, capsys).code == 0
+  assert heard.read_text() == first and read(folder) == before
+  assert (folder / "skipped.csv").read_text().count("too long for me") > 0
 
 
 def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(

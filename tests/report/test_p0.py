@@ -49,6 +49,17 @@ def test_three_way_split():
   assert shares == pytest.approx([1 / 5, 3 / 5, 1 / 5])
 
 
+def test_an_attack_that_had_failed_is_no_adversarial():
+  """A run of all examples has them: one that kept its label would be Adv and GT."""
+  failed = row("cat", new_label="cat")
+  missed = row("cow", target="dog", new_label="cow")
+  made = p0.tables([row("dog"), row("cat"), failed, missed])
+  line = values(made["p0_table_3"], 0)
+  assert line["Clips"] == "2"
+  assert [float(line[name]) for name in ("Adv %", "GT %", "Diff %")] == [50, 50, 0]
+  assert len(made["p0_all"].rows) == 1
+
+
 def test_models_and_attacks_count_alike_whatever_their_size():
   # 1 of 1 and 0 of 3: the mean is a half, pooled it would be a quarter
   rows = [row("cat"), *(row("dog", model="crnn") for _ in range(3))]
@@ -132,6 +143,24 @@ def test_adaptive_attacks_stand_beside_plain_ones(tmp_path):
   assert png.name == "p0_adaptive.png" and png.stat().st_size > 1000
 
 
+def test_models_are_averaged_in_the_adaptive_and_robust_tables():
+  """1 of 1 and 0 of 3: a half, where pooled it would be a quarter."""
+
+  def both(**known):
+    some = []
+    for model, count, after in (("vgg13", 1, "dog"), ("crnn", 3, "cat")):
+      for n in range(count):
+        own = {"model": model, "file": f"{n}.wav", "id": n}
+        some.append(row("cat", attack="clean", new_label="cat", snr_db=None, **own))
+        some += [row(after, **own, **known), row(after, attack="plain", **own)]
+    return some
+
+  lone = p0.tables(both(through="noise_20"))["p0_adaptive"]
+  several = p0.tables(both(through="noise_20 + reverb"))["p0_robust"]
+  assert [float(values(lone, n)["Success %"]) for n in (0, 1)] == [50, 50]
+  assert float(values(several, 0)["plain, 40 dB"]) == 50
+
+
 def test_adaptive_lines_go_by_method_and_level():
   clean = row("cat", attack="clean", file="a.wav", new_label="cat", snr_db=None)
   some = []
@@ -202,8 +231,8 @@ def test_one_perturbation_is_judged_after_seen_and_held_out_transforms(tmp_path)
   assert lines["noise_20"] == ("seen", 3, 33, 100)
   assert lines["reverb"] == ("seen", 2, 0, 50)  # c is lost to the reverberation
   assert lines["mp3_48"] == ("held out", 2, 50, 50)
-  # a after both; b not after the reverberation; c after noise, where alone it counts
-  assert lines["every one seen"] == ("", 3, 0, 67)
+  # a after both; b not after the reverberation; c, which that loses, does not count
+  assert lines["every one seen"] == ("", 2, 0, 50)
   written = p0_figures.write_figures(robust_rows(), tmp_path)
   assert [path.name for path in written] == ["p0_robust.png", "p0_robust.pdf"]
   assert written[0].stat().st_size > 1000
@@ -246,6 +275,12 @@ def test_a_targeted_attack_must_reach_its_target_through_the_transform():
   known = {"file": "a.wav", "target": "dog", "through": "noise_20"}
   rows = [*clean, row("cow", **known), row("dog", **known)]
   assert float(values(p0.tables(rows)["p0_adaptive"], 0)["Success %"]) == 50
+
+
+def test_a_confusion_matrix_has_a_line_per_true_class():
+  rows = [row("dog"), row("cat"), row("cat"), row("cow"), row("cat", label="dog")]
+  shares = p0_figures.confusions(rows, ["cat", "dog"], ["cat", "cow", "dog"])
+  assert shares.tolist() == [[50, 25, 25], [100, 0, 0]]
 
 
 def test_figures_of_every_model(tmp_path):

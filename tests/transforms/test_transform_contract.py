@@ -19,6 +19,7 @@ from jaxadv.transforms import (
   gain,
   mp3,
   noise,
+  opus,
   resample,
   reverberate,
   rng_of,
@@ -189,6 +190,15 @@ def test_a_function_of_the_users(tmp_path):
   file.write_text("1 / 0")
   with pytest.raises(InputError, match="failed: ZeroDivisionError"):
     user(f"{file}:halve")
+
+
+def test_transforms_are_the_same_by_what_they_do():
+  assert opus().same_as(opus(bitrate_kbit=48)._replace(name="mine"))
+  assert not opus().same_as(opus(bitrate_kbit=64))
+  assert not noise(20.0).same_as(noise(40.0))
+  assert reverberate().same_as(reverberate())
+  assert chain(opus(), noise(20.0)).same_as(chain(opus(), noise(20.0), name="both"))
+  assert not chain(opus(), noise(20.0)).same_as(chain(noise(20.0), opus()))
 
 
 def test_paper_conditions_can_be_named():
