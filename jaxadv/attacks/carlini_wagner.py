@@ -131,6 +131,9 @@ def carlini_wagner(
   learning_rate, c: 0 takes them from the first gradient, for perturbations may be
     1e-1 or 1e-5 of the box: c is twice that at which a linear victim's minimum is the
     nearest boundary, and Adam could go 4 times as far as that in every coordinate.
+    With a rate of 0, as long as no search has won the next one goes on where the last
+    one ended, and takes both from the gradient there (c ten times at least); then the
+    rate is that of the distance found.
   schedule: of the learning rate within a search, "cosine" (to 0) or "constant".
   restart: where the next search begins, "zero" or "away": at minus the sum of the best
     modifiers of the searches so far, where other classes are near.
@@ -184,13 +187,15 @@ def carlini_wagner(
     won = trial.success
     if variant == "subramanian":
       share, won = 1 / delta.size, _probably(problem, point.logits)
-    first = (state.search == 0) & (state.iteration == 0)
+    # derived anew where a search without success left off
+    first = (state.iteration == 0) & (state.upper >= _UNBOUNDED)
     if not learning_rate:
       far, _ = nearest(point.hinge, point.slope * point.gain)
       state = state._replace(rate=jnp.where(first, travel(far, iterations), state.rate))
     if not c:
       _, weight = nearest(point.hinge, point.slope * problem.example.mask)
-      state = state._replace(c=jnp.where(first, 4 * share * weight, state.c))
+      larger = jnp.maximum(state.c, 4 * share * weight)
+      state = state._replace(c=jnp.where(first, larger, state.c))
     value = share * jnp.sum(delta**2) + state.c * point.hinge
     grad = (2 * share * delta + point.descent(state.c)) * point.gain
     update, opt = adam.update(grad, state.opt)
@@ -224,9 +229,17 @@ def carlini_wagner(
       lower = state.lower
       larger = jnp.where(state.found, (lower + upper) / 2, state.c)
     start = state.start - state.found_at if restart == "away" else state.start
+    modifier, rate = start, state.rate
+    if not learning_rate:
+      # no search has won: the boundary is farther than the first gradient says
+      modifier = jnp.where(bounded, start, state.modifier)
+      arrived = bounded & (state.upper >= _UNBOUNDED) & (state.search > 0)
+      whole = travel(jnp.max(jnp.abs(state.found_at)), iterations)
+      rate = jnp.where(arrived, whole, rate)
     return state._replace(
       start=start,
-      modifier=start,
+      modifier=modifier,
+      rate=rate,
       opt=jax.tree.map(jnp.zeros_like, state.opt),
       c=larger,
       lower=lower,

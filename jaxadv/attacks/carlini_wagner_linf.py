@@ -46,7 +46,9 @@ def carlini_wagner_linf(
   with twice the c, `doublings` times; then that tau is given up. steps: in all.
 
   learning_rate, c: 0 takes them from the gradient: Adam could go 4 times as far as a
-    linear victim's boundary is; c times the mean |gradient| is 1/2.
+    linear victim's boundary is; c times the mean |gradient| is 1/2. With a rate of 0,
+    as long as nothing succeeded a minimisation goes on where the last one ended, and
+    takes both from the gradient there.
   schedule: of the learning rate within a minimisation, "cosine" (to 0) or "constant".
   refinements: how often, when a tau is given up, the attack goes back to its best point
     and goes on with the root of `decrease`.
@@ -130,6 +132,7 @@ def carlini_wagner_linf(
     larger = again(state)._replace(c=2 * state.c, raised=state.raised + 1)
     finer = state._replace(factor=jnp.sqrt(state.factor), refined=state.refined + 1)
     finer = shrink(finer)._replace(modifier=state.best_modifier, c=state.first_c)
+    finer = where(jnp.isinf(state.tau) & (learning_rate == 0), again(state), finer)
     return where(state.raised < doublings, larger, finer)
 
   return Attack(
