@@ -10,6 +10,7 @@ from jaxadv import drive, engine, problem
 from jaxadv.attacks import apgd, apgd_targeted, fab, square
 from jaxadv.core import Array, Attack, Example
 from jaxadv.errors import InputError
+from jaxadv.inputs import check_answers, check_examples
 from jaxadv.losses import Objective, untargeted
 
 
@@ -120,8 +121,12 @@ def evaluate(
 ) -> list[Found]:
   """The worst of `stages` for each example of a batch, in the batch's order.
 
-  batch: `core.examples`. lanes: examples at a time on each device.
+  batch: `core.examples`. lanes: examples at a time on each device. InputError as of
+  `drive.solve_batch`.
   """
+  for stage in stages:
+    bound = problem.bind(logits_fn, threat, stage.objective)
+    check_examples(bound, params, key, batch, stage.attack)
   devices = jax.local_devices() if devices is None else list(devices)
   host = jax.tree.map(np.asarray, batch)
   if len(set(host.id.tolist())) < len(host.id):
@@ -150,4 +155,7 @@ def evaluate(
   ended = {}
   for _, found in worst_case(stages, run_stage, by_id):
     ended |= {one.outcome.id: one for one in found}
-  return [ended[int(id_)] for id_ in host.id]
+  found = [ended[int(id_)] for id_ in host.id]
+  losses = [one.outcome.best.loss for one in found]
+  check_answers(host, losses, [one.outcome.steps for one in found])
+  return found

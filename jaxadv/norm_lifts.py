@@ -39,12 +39,18 @@ def framewise(norm: Norm, frame: int) -> Norm:
     keys = jax.random.split(key, len(frames(mask)))
     return jax.vmap(norm.sample)(keys, frames(mask)).reshape(mask.shape)
 
+  def stride(radius, low, high):
+    strides = jax.vmap(norm.stride, (None, 0, 0))(radius, frames(low), frames(high))
+    return jnp.sqrt(jnp.sum(strides**2))
+
   return norm._replace(
     size=lambda delta: jnp.max(jax.vmap(norm.size)(frames(delta))),
     project=project,
     direction=each(norm.direction),
     steepest=each(norm.steepest),
+    dual=lambda grad, *bounds: jnp.sum(jax.vmap(norm.dual)(frames(grad))),
     sample=sample,
+    stride=stride,
     sparse=None,
     hyperplane=None,
     remaining=None,
@@ -59,7 +65,8 @@ def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> N
 
   What a mask over frequency is for waveforms: perturbations go through the ideal filter
   of low_hz <= f <= high_hz and are scaled into the ball where that made them larger. In
-  l2 projection and direction stay exact. A box that cuts the clip off afterwards adds
+  l2 projection, direction and dual stay exact; elsewhere the dual is the inner product
+  that `steepest` has. A box that cuts the clip off afterwards adds
   what it cuts.
   """
   if not 0 <= low_hz < high_hz <= rate_hz / 2:
@@ -87,10 +94,14 @@ def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> N
   def sample(key, mask):
     return scaled(keep(norm.sample(key, mask)), 1.0)
 
+  def steepest(grad, *bounds):
+    return unit(keep(norm.steepest(keep(grad))))
+
   return norm._replace(
     project=project,
     direction=lambda grad: unit(keep(norm.direction(keep(grad)))),
-    steepest=lambda grad: unit(keep(norm.steepest(keep(grad)))),
+    steepest=steepest,
+    dual=lambda grad, *bounds: jnp.vdot(steepest(grad), grad),
     sample=sample,
     sparse=None,
     hyperplane=None,

@@ -7,6 +7,7 @@ from small_victims import DUAL, SIZE, Linear, linear
 
 from jaxadv import core, ensemble, losses, problem
 from jaxadv.attacks import fgsm, pgd, white_noise
+from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
 N, K = 12, 5
@@ -98,3 +99,32 @@ def test_looks_of_a_stage_ask_for_the_survivors_alone():
   assert [found[n].stage for n in range(6)] == [0, 1, 1, 0, 1, 1]
   assert [found[n].cost.steps for n in (0, 1)] == [2, 4]
   assert found[1].cost.seconds == 1.0
+
+
+@pytest.mark.parametrize(
+  "radius, x, said",
+  [
+    (-1.0, X, "has the radius -1: give more than 0"),
+    (float("nan"), X, "has the radius nan"),
+    (0.1, X + 20, "spans"),
+    (0.1, X * np.nan, "NaN"),
+  ],
+)
+def test_bad_input_is_one_sentence(radius, x, said):
+  stages = (ensemble.Stage("fgsm", fgsm(), losses.untargeted()),)
+  with pytest.raises(InputError, match=said):
+    evaluate(stages, "linf", radius, core.examples(x, LABEL))
+
+
+def test_a_victim_that_says_nan_is_one_sentence():
+  stages = (ensemble.Stage("fgsm", fgsm(), losses.untargeted()),)
+  threat = problem.Threat(NORMS["linf"], 0.1, box=(-9.0, 9.0))
+  with pytest.raises(InputError, match="returns NaN"):
+    ensemble.evaluate(
+      stages,
+      lambda params, x: np.nan * Linear.logits(params, x),
+      threat,
+      tuple(VICTIM),
+      KEY,
+      core.examples(X, LABEL),
+    )

@@ -48,7 +48,7 @@ ALLOWED = {
   "cli": {"errors", "compile_cache", "memory", "profiling"},
   "profiling": set(),
   "report": {"results", "errors", "predictions", "workdir"},
-  "ensemble": STAGES,
+  "ensemble": STAGES | {"inputs"},
   "keys": {"errors"},
   "build": {"data", "errors", "keys", "models", "transforms"},
   "entries": STAGES | {"build", "ensemble", "keys", "transforms"},

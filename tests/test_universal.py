@@ -9,7 +9,7 @@ import pytest
 from small_victims import DUAL, QUICK, SIZE, linear
 
 from jaxadv import core, drive, losses, norm_lifts, norms, problem, universal
-from jaxadv.attacks import pgd
+from jaxadv.attacks import deepfool, pgd
 from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
@@ -152,6 +152,39 @@ def test_minibatches_train_a_perturbation_that_fools_clips_it_never_heard():
   best = fooled(0.5 * w / np.linalg.norm(w))
   assert fooled(np.asarray(lane.best.delta)) >= best - 0.02
   assert best > fooled(0.5 * noise / np.linalg.norm(noise)) + 0.1
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "linf", "band"])
+def test_lifted_norms_have_the_dual_that_their_steepest_direction_attains(name):
+  """What deepfool, fab and fmn measure distances by."""
+  grad = RNG.normal(size=(T, M)).astype(np.float32)
+  lifted = norm_lifts.band_limited(norms.L2, 200.0, 500.0, 2000.0)
+  expected = None
+  if name == "band":
+    grad = grad.ravel()
+    frequency = np.fft.rfftfreq(N, 1 / 2000)
+    inside = (frequency >= 200) & (frequency <= 500)
+    expected = DUAL["l2"](np.fft.irfft(np.fft.rfft(np.float64(grad)) * inside, N))
+  else:
+    lifted = norm_lifts.framewise(NORMS[name], M)
+    expected = sum(DUAL[name](row) for row in np.float64(grad))
+  step = lifted.steepest(grad)
+  np.testing.assert_allclose(lifted.dual(grad), expected, rtol=1e-5)
+  np.testing.assert_allclose((step * grad).sum(), expected, rtol=1e-5)
+  np.testing.assert_allclose(lifted.size(step), 1.0, rtol=1e-5)
+
+
+def test_deepfool_reaches_the_nearest_boundary_by_a_budget_per_frame():
+  threat = problem.Threat(norm_lifts.framewise(norms.L2, M), box=WIDE)
+  logits = lambda params, x: VICTIM.logits(params, x.ravel())  # noqa: E731
+  bound = problem.bind(logits, threat, losses.untargeted(losses.margin_loss))
+  batch = core.examples(X.reshape(-1, T, M), LABEL)
+  lanes = drive.solve_batch(drive.driver(deepfool(), bound))(tuple(VICTIM), KEY, batch)
+  w = np.float64(VICTIM.weights[0]) - VICTIM.weights[1]
+  lead = np.abs(X @ w + VICTIM.offset[0] - VICTIM.offset[1])
+  optimum = lead / sum(DUAL["l2"](row) for row in w.reshape(T, M))
+  np.testing.assert_allclose(lanes.best.size, optimum, rtol=0.03)
+  assert lanes.best.success.all() and (lanes.best.size > 0.999 * optimum).all()
 
 
 def test_frames_must_be_whole():
