@@ -37,6 +37,11 @@ class Dense(NamedTuple):
     low, high = jnp.float32(-jnp.inf), jnp.float32(jnp.inf)
     return Dense(jnp.float32(2), low, jnp.int32(0), high, jnp.bool_(False))
 
+  @staticmethod
+  def onward(point: Array) -> "Dense":
+    """Of a run that begins where another one ended."""
+    return Dense.first(point)
+
   def adapt(self, run: "Run", loss: Array, gap: Array, rho: float):
     """By conditions 1 and 2. -> Dense, whether to go back to the best point."""
     improved = self.improved + (loss < self.loss)
@@ -63,11 +68,17 @@ class Sparse(NamedTuple):
 
   @staticmethod
   def checkpoints(steps: int) -> list[int]:
-    return list(range(0, steps + 1, -(-4 * steps // 100)))
+    return list(range(0, steps + 1, max(4 * steps // 100, 1)))
 
   @staticmethod
   def first(mask: Array) -> "Sparse":
     return Sparse(jnp.float32(1), 0.2 * jnp.sum(mask), jnp.sum(mask))
+
+  @staticmethod
+  def onward(point: Array) -> "Sparse":
+    """Of a run that begins where another one ended."""
+    nonzero = jnp.sum(point != 0).astype(jnp.float32)
+    return Sparse(jnp.float32(1), nonzero / 1.5, nonzero)
 
   def adapt(self, run: "Run", loss: Array, gap: Array, rho: float):
     """By the nonzeros of the best point. -> Sparse, whether to go back to it."""
@@ -145,15 +156,15 @@ def descent(steps: int, rho: float = 0.75, shrink: bool = False) -> Descent:
       return problem
     return problem._replace(radius=problem.radius * jnp.asarray(radii)[stretch])
 
-  def begin(point, stretch, problem):
-    pace = (Sparse if problem.norm.sparse else Dense).first(problem.example.mask)
+  def begin(point, stretch, pace, problem):
     best = (point, jnp.float32(jnp.inf), problem.zero)
     return Run(point, point, *best, jnp.int32(0), stretch, pace)
 
   def start(key, problem):
     first, mask = ball(problem, jnp.int32(0)), problem.example.mask
     point = problem.norm.sample(key, mask) * first.radius
-    return begin(problem.fit(point), jnp.int32(0), problem)
+    pace = (Sparse if problem.norm.sparse else Dense).first(mask)
+    return begin(problem.fit(point), jnp.int32(0), pace, problem)
 
   def advance(run, trial, loss, grad, problem):
     best = (run.best, run.best_loss, run.best_grad)
@@ -174,8 +185,10 @@ def descent(steps: int, rho: float = 0.75, shrink: bool = False) -> Descent:
       return moved, trial
     ended = ~over(moved) & (moved.judged > jnp.asarray(lengths)[run.stretch])
     after = jnp.minimum(run.stretch + 1, last)
-    smaller = begin(ball(problem, after).project(run.best), after, problem)
-    return where(ended, smaller, moved), where(run.stretch < last, lost(trial), trial)
+    point = ball(problem, after).project(run.best)
+    smaller = begin(point, after, type(run.pace).onward(point), problem)
+    outside = (run.stretch < last) & ~(trial.size <= problem.radius)
+    return where(ended, smaller, moved), where(outside, lost(trial), trial)
 
   def lost(trial):
     """A NaN stays one; a gradient of 0 is no sign of anything so far out."""
@@ -208,14 +221,15 @@ def apgd(
   "no more" where the paper has "fewer", are the authors' code's, which is stronger.
   In l1 without momentum: x <- P(x - eta * equal parts of the k coordinates with the
   largest gradients), eta 1 radius and k a fifth of the coordinates at first. Every 4%
-  of the steps k is set to the best point's nonzero coordinates / 1.5; if those fell
-  below 95% of what they were, eta is reset and x goes back to the best point, else eta
-  falls by 1.5, down to a tenth.
+  of the steps, rounded down, k is set to the best point's nonzero coordinates / 1.5; if
+  those fell below 95% of what they were, eta is reset and x goes back to the best
+  point, else eta falls by 1.5, down to a tenth.
   steps: gradient steps; steps + 1 points are judged in each run, the first being its
   random start in the ball. restarts: runs, one after the other.
   shrink: each run has a ball of three radii for 30% of its steps, then, from its best
-  point, one of two for 30%, and the wanted one for the rest, which alone counts; two
-  points more are judged. AutoAttack does so in l1.
+  point, one of two for 30%, and the wanted one for the rest; points outside that one
+  don't count, and two more are judged. In l1 k begins anew at the nonzero coordinates
+  / 1.5. AutoAttack does so in l1.
   Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
   diverse parameter-free attacks, ICML 2020, section 3, algorithm 1 (l2, linf); Croce
   and Hein, Mind the box: l1-APGD for sparse adversarial attacks on image classifiers,

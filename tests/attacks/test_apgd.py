@@ -1,8 +1,6 @@
 """Auto-PGD against its algorithms in numpy, closed forms, and PGD."""
 
 import functools
-from fractions import Fraction
-from math import ceil
 
 import jax
 import jax.numpy as jnp
@@ -123,9 +121,12 @@ def algorithm_1(start, ask, project, radius, steps, rho, direction):
   return np.array(x), halvings
 
 
-def mind_the_box(start, ask, project, radius, steps):
+def mind_the_box(start, ask, project, radius, steps, onward=False):
   """l1-APGD, in the same way. -> points, how often eta was reset, how often it fell."""
   eta, kept, nonzero, at = radius, 0.2 * start.size, start.size, start
+  if onward:
+    nonzero = np.count_nonzero(start)
+    kept = nonzero / 1.5
   f, g = ask(start)
   x, best, changes = [start], (f, start, g), np.zeros(2, int)
   for k in range(1, steps + 1):
@@ -136,7 +137,7 @@ def mind_the_box(start, ask, project, radius, steps):
     f, g = ask(at)
     x.append(at)
     best = (f, at, g) if f > best[0] else best
-    if k % ceil(Fraction(4, 100) * steps) == 0:
+    if k % max(4 * steps // 100, 1) == 0:
       now = np.count_nonzero(best[1])
       reset = now / nonzero < 0.95
       eta = radius if reset else max(eta / 1.5, radius / 10)
@@ -201,13 +202,13 @@ def cross_entropy(x, label):
   return log_sum - logits[label], ((readout.T @ slope) * (1 - inner**2)) @ hidden
 
 
-def by_the_papers(norm, rho, x, label, start, radius, steps=STEPS):
+def by_the_papers(norm, rho, x, label, start, radius, steps=STEPS, onward=False):
   low, high = TIGHT[0] - x, TIGHT[1] - x
   ask = lambda d: cross_entropy(x + d, label)  # noqa: E731
   unit = lambda d: d / np.linalg.norm(d)  # noqa: E731
   if norm == "l1":
     project = lambda d: into_l1_ball_and_box(d, low, high, radius)  # noqa: E731
-    return mind_the_box(start, ask, project, radius, steps)
+    return mind_the_box(start, ask, project, radius, steps, onward)
   if norm == "l2":
     project = lambda d: np.clip(  # noqa: E731
       d * min(1, radius / np.linalg.norm(d)), low, high
@@ -251,7 +252,8 @@ def test_apgd_shrinks_its_ball_to_the_wanted_one():
       (4.5, 3.0, 1.5), np.split(courses[at], ends), strict=True
     ):
       start = into_l1_ball_and_box(start, TIGHT[0] - x, TIGHT[1] - x, radius)
-      run, _ = by_the_papers("l1", 0.75, x, label, start, radius, len(course) - 1)
+      given = radius, len(course) - 1, radius < 4.5
+      run, _ = by_the_papers("l1", 0.75, x, label, start, *given)
       start = max(run, key=lambda d, x=x, label=label: cross_entropy(x + d, label)[0])
       far.append(np.abs(run - course).max() / RADII["l1"])
     apart.append(far)
