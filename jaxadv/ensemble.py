@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxadv import drive, engine, problem
 from jaxadv.attacks import apgd, apgd_targeted, fab, square
-from jaxadv.core import Array, Attack, Example
+from jaxadv.core import FIRST_SUCCESS, Array, Attack, Example
 from jaxadv.errors import InputError
 from jaxadv.inputs import check_answers, check_examples
 from jaxadv.losses import Objective, untargeted
@@ -69,11 +69,12 @@ def autoattack(
   towards = apgd_targeted(
     steps=steps, targets=targets or (5 if sparse else 9), shrink=sparse
   )
+  nearer = fab(iterations=steps, targets=targets or 9)
   first = apgd(steps=steps, restarts=5 if sparse else 1, shrink=sparse)
   return (
     Stage("apgd", first, any_other),
     Stage("apgd_targeted", towards, any_other),
-    Stage("fab", fab(iterations=steps, targets=targets or 9), any_other),
+    Stage("fab", nearer._replace(goal=FIRST_SUCCESS), any_other),
     Stage("square", square(steps=queries, p_init=0.8), any_other),
   )
 

@@ -25,6 +25,7 @@ class FABState(NamedTuple):
   candidate: Array
   trial: Trial
   best: Trial  # the smallest success
+  won: Array  # bool [], a success in this run
   segment: Segment
   rivals: Array  # int32 [R], classes by the clean clip's logits
   taken: Array  # int32 [], points judged
@@ -78,9 +79,9 @@ def fab(
   norm; a = min(|p| / (|p| + |p0|), alpha_max). After a success d is beta times it, and
   the linearisation made there serves on, so that an iteration costs one forward pass
   (the paper judges, steps back and linearises anew). Of the paper's it differs also in
-  that a is 0 until the first success, and p aims past the boundary, by 1% of |d|, then
-  by 0.03%:
-  where it is curved, the pull to the clean clip holds d in front of it for good.
+  that a is 0 until a run's first success, and p aims past the boundary, by 1% of |d|,
+  then by 0.03%: where it is curved, the pull to the clean clip holds d in front of it
+  for good.
   iterations: of one run; iterations + 1 points are judged in each.
   restarts: runs; the first from the clean clip, others at random, half as far as the
     smallest success or the radius (in the ball of neither: as the last candidate).
@@ -90,6 +91,7 @@ def fab(
     backward pass a step. A targeted threat, or one of many labels, goes towards its
     margin's own boundary, one backward pass, no rivals.
   eta: overshoot. beta: step back.
+  With a radius all points are inside the ball.
   final_search: points judged at the end between the smallest success and the clean
     clip, by regula falsi on the margin.
   Croce and Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary
@@ -115,7 +117,8 @@ def fab(
     rivals = 1 if _by_margin(problem) else min(targets or classes - 1, count - 1)
     start, segment = unjudged(problem), Segment(*[jnp.float32(0)] * 4)
     rivals = jnp.zeros(rivals, jnp.int32)
-    return FABState(problem.zero, start, start, segment, rivals, jnp.int32(0))
+    won, taken = jnp.bool_(False), jnp.int32(0)
+    return FABState(problem.zero, start, start, won, segment, rivals, taken)
 
   def advance(problem, trial, gaps, grads, succeeded):
     norm, (low, high) = problem.norm, problem.bounds
@@ -172,13 +175,14 @@ def fab(
     searching = state.taken >= searched(state)
     segment = _narrowed(state.segment, searching, first, smaller, gap)
     taken = state.taken + 1
-    candidate = advance(problem, trial, gaps, grads, best.success)
+    won = state.won | trial.success
+    candidate = advance(problem, trial, gaps, grads, won)
     begin = start(key, problem, best, candidate, taken // length)
-    candidate = jnp.where(taken % length == 0, begin, candidate)
-    candidate = problem.project(candidate)
+    anew = taken % length == 0
+    candidate = problem.project(jnp.where(anew, begin, candidate))
     ended = taken >= searched(state)
     candidate = jnp.where(ended, segment.share * best.delta, candidate)
-    return FABState(candidate, trial, best, segment, rivals, taken)
+    return FABState(candidate, trial, best, won & ~anew, segment, rivals, taken)
 
   return Attack(
     init,

@@ -139,6 +139,27 @@ def test_a_boundary_that_curves_away_is_crossed():
     assert solved(jnp.float32(needed), jax.random.key(0), stack).best.success.all()
 
 
+def test_a_rival_is_neared_alike_whatever_was_found_before():
+  """The curved boundary alone, and after a linear one that is farther away."""
+  rate = np.geomspace(1, 100, N, dtype=np.float32)
+  sizes = []
+  for first in (True, False):
+
+    def logits(needed, x, first=first):
+      gap = needed - jnp.mean(1 - jnp.exp(-rate * x))
+      far = gap - 0.05 + 1e-3 * jnp.sum(x)
+      return jnp.stack([gap, far if first else jnp.float32(-9), jnp.float32(0)])
+
+    bound = problem.bind(logits, Threat(NORMS["l1"], box=WIDE), losses.untargeted())
+    attack = attacks.fab(iterations=50, targets=2 if first else 1)
+    solved = drive.solve_batch(drive.driver(attack, bound))
+    stack = examples(np.zeros((1, N)), 0)
+    runs = [solved(jnp.float32(p), jax.random.key(0), stack) for p in (0.5, 0.7, 0.9)]
+    assert all(run.best.success.all() for run in runs)
+    sizes.append([float(run.best.size[0]) for run in runs])
+  np.testing.assert_array_less(sizes[0], 1.001 * np.array(sizes[1]))
+
+
 def test_restarts_find_what_the_first_run_missed():
   victim = curved(0, 5, 40)
   x = np.random.default_rng(1).uniform(-1, 1, (60, 40)).astype(np.float32)
