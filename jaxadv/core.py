@@ -191,6 +191,7 @@ class Attack(NamedTuple):
     clean clip first, so that `survey` can show it the nearest boundary.
   needs_radius: it fills the budget; a minimum-norm attack works without one.
   targetable: it has a targeted form.
+  label_sets: it works where an example has a set of labels.
   norms: names of the norms that it is defined for; () for all.
   finished: state -> bool []; True where further steps are pointless.
   """
@@ -202,6 +203,7 @@ class Attack(NamedTuple):
   backward_passes: int = 1
   needs_radius: bool = True
   targetable: bool = True
+  label_sets: bool = True
   norms: tuple[str, ...] = ()
   finished: Callable[[Any], Array] = lambda state: jnp.bool_(False)
   forward_passes: int = 1

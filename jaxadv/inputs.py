@@ -19,7 +19,8 @@ def check_examples(
 
   examples: [B, ...]. Looked at are clips, masks, labels, targets, the radius of each,
   the box, and the shape of what the victim says, for which it is traced and not run.
-  attack: whether a radius is needed, and whether it has a targeted form.
+  attack: whether a radius is needed, and whether it has a targeted form and one for
+  sets of labels.
   """
   if not len(examples.x):
     raise InputError("there is no example to attack: give at least one")
@@ -27,6 +28,11 @@ def check_examples(
   problem = bind(params, key, first)
   if problem.objective.targeted and attack is not None and not attack.targetable:
     raise InputError("this attack has no targeted form: give an untargeted objective")
+  if np.ndim(examples.label) > 1 and attack is not None and not attack.label_sets:
+    raise InputError(
+      "this attack goes from one label to another, and each example has a set of "
+      "labels: give another attack, such as pgd, bim, apgd, fab or carlini_wagner"
+    )
   _check_clips(examples, problem.box)
   radii = jax.vmap(lambda example: bind(params, key, example).radius)(examples)
   _check_radii(examples, np.asarray(radii), attack)

@@ -72,5 +72,6 @@ def apgd_targeted(
     FIRST_SUCCESS,
     targetable=False,
     norms=("l1", "l2", "linf"),
+    label_sets=False,
     finished=lambda state: state.turn >= state.towards.size,
   )

@@ -259,6 +259,7 @@ def carlini_wagner(
     SMALLEST,
     needs_radius=False,
     norms=("l2",),
+    label_sets=variant == "canonical",
     finished=lambda state: state.search >= search_steps,
     descends_margin=True,
   )

@@ -124,4 +124,5 @@ def deepfool(
     backward_passes=classes - 1,
     needs_radius=False,
     norms=("l2", "linf"),
+    label_sets=False,
   )

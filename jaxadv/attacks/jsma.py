@@ -156,5 +156,6 @@ def jsma(
     backward_passes=1 if fast else 2,
     needs_radius=False,
     norms=("l0",),
+    label_sets=False,
     finished=lambda state: state.stuck,
   )

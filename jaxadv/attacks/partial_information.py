@@ -167,6 +167,7 @@ def partial_information(
     FIRST_SUCCESS,
     backward_passes=0,
     norms=("l1", "l2", "linf"),
+    label_sets=False,
     forward_passes=asked,
     needs_start=True,
   )

@@ -12,6 +12,7 @@ from table import ONE_EACH, TABLE, Row
 
 from jaxadv import core, drive, engine, losses, problem
 from jaxadv.attacks import ATTACKS
+from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
 EACH_INDEX = pytest.mark.parametrize(
@@ -272,3 +273,20 @@ def test_what_is_wrong_already_needs_no_perturbation(method):
   lanes = solver(attack, threat, Linear)(victim, examples(x, (said + 1) % 4))
   assert lanes.best.success.all()
   assert (lanes.best.delta == 0).all() and (lanes.best.size == 0).all()
+
+
+@EACH_ATTACK
+def test_sets_of_labels_are_taken_or_refused(row):
+  """Traced, not run."""
+  sets = np.eye(4, dtype=int)[CLIPS.label]
+  batch = CLIPS._replace(label=sets, target=1 - sets)
+  objective = losses.untargeted_labels()
+  bound = problem.bind(Curved.logits, row.threat, objective)
+  solve = drive.solve_batch(drive.driver(row.attack, bound))
+  key = jax.random.key(0)
+  if not row.attack.label_sets:
+    with pytest.raises(InputError, match="set of labels"):
+      solve(tuple(VICTIM), key, batch)
+    return
+  lanes = jax.eval_shape(lambda batch: solve(tuple(VICTIM), key, batch), batch)
+  assert lanes.best.delta.shape == CLIPS.x.shape
