@@ -14,6 +14,7 @@ _BEATEN = 0.002  # share of the clips that a weaker attack may fool alone
 _NEAR_ALL = 0.95  # share that an attack without a limit should fool
 _FALLING = 0.05  # of the loss, in the last 10% of the steps
 _LOSSES_DIFFER = 0.05  # success rates
+_BLIND = ("square",)  # stages of ensembles that see no gradient
 _SIZES = ("l2", "linf")  # columns that hold a perturbation's size
 
 
@@ -114,12 +115,22 @@ def _without_gradient(guard, entries):
     for one, other in itertools.product(_strong(entries), blind)
     if _covers(one.settings, other.settings)
   ]
-  return _against(
+  yield from _against(
     guard,
     pairs,
     "{other}, which sees no gradient, beats {one} on {count} clips: the gradient is "
     "masked or the attack too weak",
   )
+  for one in entries:  # a stage is given what the ones before it left
+    stages = {row["found_by"] for row in one.rows.values()} - {None}
+    fell = [row for row in one.rows.values() if row["found_by"] in _BLIND]
+    said = (
+      f"{len(fell)} clips of {one.name} fell to {', '.join(_BLIND)}, which sees no "
+      "gradient, and to none of the stages that do: the gradient is masked"
+    )
+    if stages:
+      many = len(fell) > _BEATEN * len(one.rows)
+      yield find(guard, one.name, fell, said) if many else None
 
 
 def _apart_in(key, entries):

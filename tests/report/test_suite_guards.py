@@ -144,6 +144,22 @@ def test_attacks_through_a_transform_are_not_judged_without_it(tmp_path):
   assert {"judged again", "silent success", "success kept"} <= set(untested)
 
 
+def test_an_ensemble_whose_last_resort_wins_is_flagged(tmp_path):
+  config = {"aa": SNR | {"method": "autoattack"}}
+  by = ["apgd", "apgd", "apgd_targeted", "fab", "square", "square", None, None]
+  made = [
+    make_row(n, "aa", steps=20, backward_passes=20, found_by=stage)
+    | ({} if stage else failed())
+    for n, stage in enumerate(by)
+  ]
+  (one,) = examine(run(tmp_path / "flagged", made, config)).findings
+  assert (one.guard, one.attack) == ("gradient >= no gradient", "aa")
+  assert one.examples == ("clip 4#.wav", "clip 5#.wav")
+  sound = [row | {"found_by": row["found_by"] and "apgd"} for row in made]
+  found = examine(run(tmp_path / "sound", sound, config))
+  assert found.findings == [] and "gradient >= no gradient" in found.passed
+
+
 def test_a_minimum_norm_attack_may_not_need_more_than_noise(tmp_path):
   louder = {1: {"l2": 1.1}, 6: {"l2": 1.1}}  # noise at 1.0 fools clip 1, and not 6
   found = examine(run(tmp_path, rows(cw=louder)))
