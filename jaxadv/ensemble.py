@@ -75,7 +75,7 @@ def autoattack(
     Stage("apgd", first, any_other),
     Stage("apgd_targeted", towards, any_other),
     Stage("fab", nearer._replace(goal=FIRST_SUCCESS), any_other),
-    Stage("square", square(steps=queries, p_init=0.8), any_other),
+    Stage("square", square(steps=queries, p_init=0.8, rescale=False), any_other),
   )
 
 

@@ -32,7 +32,7 @@ _VARIANTS = {
 def deepfool(
   *,
   variant: str = "canonical",
-  steps: int = 0,
+  steps: int = -1,
   classes: int = 0,
   overshoot: float = 0.02,
   nudge: float = 0.0,
@@ -51,7 +51,7 @@ def deepfool(
   steps: at most so many steps; steps + 1 points are judged, the clean clip first.
   variant: "canonical", or "subramanian": the rival with the LARGEST (|f_k| + nudge) /
     dual(w_k), never class 0 unless it is the target.
-  0 for steps, classes and nudge: 50, 10, 1e-2; in "subramanian" 200, 41, 1e-5.
+  -1 for steps, 0 for classes and nudge: 50, 10, 1e-2; in "subramanian" 200, 41, 1e-5.
   backward_passes says classes - 1 a step. It is the victim's number of classes - 1
   where that is smaller, and 1 where targeted.
   l1 is left out: a step moves one coordinate, and no further once that meets the box.
@@ -60,13 +60,14 @@ def deepfool(
   code has it; theirs averages over the chunks of a clip, this takes the clip's logits.
   """
   require(variant in _VARIANTS, "variant", variant, f"one of {', '.join(_VARIANTS)}")
-  require(steps >= 0, "steps", steps, "0 (the variant's own) or more")
+  expected = "at least 1, or -1 (the variant's own)"
+  require(steps == -1 or steps >= 1, "steps", steps, expected)
   require(classes == 0 or classes >= 2, "classes", classes, "0 or at least 2")
   require(overshoot >= 0, "overshoot", overshoot, "0 or more")
   require(nudge >= 0, "nudge", nudge, "0 (the variant's own) or more")
   farthest, defaults = variant == "subramanian", _VARIANTS[variant]
-  steps, classes = steps or defaults.steps, classes or defaults.classes
-  nudge = nudge or defaults.nudge
+  steps = defaults.steps if steps == -1 else steps
+  classes, nudge = classes or defaults.classes, nudge or defaults.nudge
 
   def init(key, problem):
     count = jax.eval_shape(problem.logits, problem.zero).shape[0]

@@ -35,12 +35,23 @@ class Window(NamedTuple):
 
 
 def _shape(x) -> tuple[int, int, int]:
-  """Rows, columns, channels: [N] -> (N / 256, 256, 1), or (N, 1, 1) where that is not
-  whole; [T, M] -> (T, M, 1), [H, W, ...] -> (H, W, channels)."""
-  if x.ndim == 1 and x.size % _ROW == 0:
-    return x.size // _ROW, _ROW, 1
+  """Rows, columns, channels: [N] -> (N / 256, rounded up, 256, 1), of fewer than 256
+  samples (N, 1, 1); [T, M] -> (T, M, 1), [H, W, ...] -> (H, W, channels)."""
+  if x.ndim == 1 and x.size >= _ROW:
+    return -(-x.size // _ROW), _ROW, 1
   rows, columns, *channels = (*x.shape, 1, 1)[: max(x.ndim, 2)]
   return rows, columns, int(np.prod(channels))
+
+
+def _grid(value):
+  """In that shape, the rest of the last row 0."""
+  shape = _shape(value)
+  return jnp.pad(value.ravel(), (0, np.prod(shape) - value.size)).reshape(shape)
+
+
+def _back(grid, x):
+  """Of such a shape, in that of x."""
+  return jnp.broadcast_to(grid, _shape(x)).ravel()[: x.size].reshape(x.shape)
 
 
 def _places(x):
@@ -51,7 +62,7 @@ def _places(x):
 
 def _extent(mask) -> Window:
   """The smallest window that holds the mask: none of it is padding."""
-  grid = mask.reshape(_shape(mask)) > 0
+  grid = _grid(mask) > 0
 
   def side(used):
     first, last = jnp.argmax(used), used.size - 1 - jnp.argmax(used[::-1])
@@ -138,7 +149,7 @@ def _stripes(key, problem):
   """Every column at +-radius; every coordinate where there is but one column."""
   rows, columns, channels = _shape(problem.zero)
   signs = _signs(key, (1 if columns > 1 else rows, columns, channels))
-  return jnp.broadcast_to(problem.radius * signs, _shape(problem.zero))
+  return _back(problem.radius * signs, problem.zero)
 
 
 def _rewritten(key, problem, delta, share):
@@ -148,7 +159,7 @@ def _rewritten(key, problem, delta, share):
   inside = _inside(_placed(k_window, _extent(problem.example.mask), share), x)
   corner = problem.radius * _signs(k_sign, (1, 1, _shape(x)[2]))
   written = lambda value: problem.project(  # noqa: E731
-    jnp.where(inside, value, delta.reshape(_shape(x))).reshape(x.shape)
+    _back(jnp.where(inside, value, _grid(delta)), x)
   )
   new = written(corner)
   # else half of the queries would say what is known, with one channel
@@ -166,7 +177,7 @@ def _mounted(key, problem):
   # the sign that was drawn for a tile's first coordinate
   signs = signs[jnp.clip(tiles.top, 0, rows - 1), jnp.clip(tiles.left, 0, columns - 1)]
   signs = signs.reshape(_shape(x))
-  start = (_pyramids(tiles, x, across) * signs).reshape(x.shape)
+  start = _back(_pyramids(tiles, x, across) * signs, x)
   start *= problem.example.mask
   return problem.radius * _unit(problem.norm, start)
 
@@ -178,35 +189,34 @@ def _moved(key, problem, delta, share):
   extent = _extent(mask)
   # on fewer samples pyramids would cancel what is there, or repeat it
   one, two = (_placed(k, extent, share, least=3) for k in (k_one, k_two))
-  shaped = lambda value: value.reshape(x.shape)  # noqa: E731
-  first = jnp.broadcast_to(_inside(one, x), _shape(x)).reshape(x.shape)
-  second = jnp.broadcast_to(_inside(two, x), _shape(x)).reshape(x.shape)
+  first, second = _back(_inside(one, x), x), _back(_inside(two, x), x)
   across = jax.random.bernoulli(k_across) & (_shape(x)[1] > 1)
   signs = _signs(k_sign, (1, 1, _shape(x)[2]))
-  hill = shaped(_pyramids(one, x, across) * signs) * first * mask
+  hill = _back(_pyramids(one, x, across) * signs, x) * first * mask
   new = _unit(norm, hill) + _unit(norm, delta * first)
   rest = jnp.where(first | second, 0.0, delta)
   left = norm.remaining(problem.radius, norm.size(rest))
   return problem.project(rest + left * _unit(norm, new))
 
 
-def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
+def square(*, steps: int = 5000, p_init: float = 0.0, rescale: bool = True) -> Attack:
   """Score-based: a proposal is kept where the margin falls; one query a step.
 
   linf: a square at a random place is set to +-radius, one sign a channel. l1, l2: half
   above and half below 0, `_pyramids` are added to a square's direction, which takes
   over the size that a second square, emptied, and the unfilled ball leave.
   A waveform [N] is seen as rows of 256 samples, one below the other: a square of side s
-  is s stretches of s samples, 256 apart. Where N is no multiple of 256 it is s samples
-  in a row. Of images [H, W, C] it has all channels. Only within the smallest rectangle
+  is s stretches of s samples, 256 apart. Of fewer than 256 samples it is s samples in a
+  row. Of images [H, W, C] it has all channels. Only within the smallest rectangle
   that holds the mask.
   The first point: +-radius by column, which of a waveform is noise of period 256; in l1
   and l2 pyramids on 5 x 5 tiles, 25 in a row where there is one column.
   The margin counts for targeted threats, too (the paper: cross-entropy).
   steps: queries, the first being the first point.
   p_init: s^2 over the input's size at first; halved after 0.1, 0.5, 2, 5, 10, 20,
-    40, 60, 80% of the steps. 0: 0.8 in linf, 0.1 in l1 and l2 (authors: 0.05 to 0.8
-    in linf, 0.1 in l2; AutoAttack: 0.8 in all).
+    40, 60, 80% of the steps. 0: 0.8 in linf, 0.1 in l1 and l2 (authors: 0.05 to 0.8 in
+    linf, 0.1 in l2; AutoAttack: 0.8 in all).
+  rescale: if not, these are percent of 10,000 steps, as in AutoAttack.
   Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack
   via random search, ECCV 2020, algorithms 1 to 3; in l1: Croce and Hein, Mind the Box,
   ICML 2021, section 5.
@@ -216,7 +226,7 @@ def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
 
   def init(key, problem):
     alone = problem.norm.remaining is None
-    start = (_stripes if alone else _mounted)(key, problem).reshape(problem.zero.shape)
+    start = (_stripes if alone else _mounted)(key, problem)
     infinity = jnp.float32(jnp.inf)
     return SquareState(
       problem.project(start), unjudged(problem), problem.zero, infinity, jnp.int32(0)
@@ -228,7 +238,7 @@ def square(*, steps: int = 5000, p_init: float = 0.0) -> Attack:
     better = margin < state.margin
     delta = jnp.where(better, trial.delta, state.delta)
     alone = problem.norm.remaining is None
-    halvings = jnp.sum(state.taken * (10000 / steps) > _HALVINGS)
+    halvings = jnp.sum(state.taken * (10000 / steps if rescale else 1) > _HALVINGS)
     share = (p_init or (0.8 if alone else 0.1)) * 0.5**halvings
     candidate = (_rewritten if alone else _moved)(key, problem, delta, share)
     margin = jnp.where(better, margin, state.margin)
