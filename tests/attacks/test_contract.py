@@ -290,3 +290,28 @@ def test_sets_of_labels_are_taken_or_refused(row):
     return
   lanes = jax.eval_shape(lambda batch: solve(tuple(VICTIM), key, batch), batch)
   assert lanes.best.delta.shape == CLIPS.x.shape
+
+
+@EACH_ATTACK
+def test_a_targeted_success_is_the_target_and_inside_the_threat(row):
+  """And at least half of the clips are nearer to it than they were."""
+  if not row.attack.targetable:
+    pytest.skip("no targeted form")
+  target = (CLIPS.label + 1 + np.arange(len(CLIPS.x)) % 3) % 4
+  run = solver(row.attack, row.threat, Curved, objective=losses.targeted())
+  best = run(VICTIM, CLIPS._replace(target=target)).best
+  delta = best.delta.astype(np.float64)
+  x = np.float64(CLIPS.x) + delta
+  logits = np.float64(VICTIM.readout) @ np.tanh(np.float64(VICTIM.hidden) @ x.T)
+  others = np.where(np.arange(4)[:, None] == target, -np.inf, logits).max(0)
+  margin = others - logits[target, np.arange(len(x))]
+  clear = np.abs(margin) > 1e-4
+  np.testing.assert_array_equal(best.success[clear], (margin < 0)[clear])
+  assert (delta[CLIPS.mask == 0] == 0).all() and np.abs(x).max() <= 1 + 1e-6
+  assert max(SIZE[row.norm](d) for d in delta) <= row.radius * (1 + 1e-5)
+  log_probs = logits - np.log(np.exp(logits).sum(0))
+  expected = -log_probs[target, np.arange(len(x))]
+  np.testing.assert_allclose(best.loss, expected, 1e-4, 1e-5)
+  before = np.float64(Curved.logits(VICTIM, CLIPS.x.T))
+  clean = np.log(np.exp(before).sum(0)) - before[target, np.arange(len(x))]
+  assert (best.loss < clean - 0.01).mean() >= 0.5
