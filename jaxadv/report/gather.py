@@ -22,6 +22,10 @@ class Gathered(NamedTuple):
   transformed: list[dict]  # rows of transforms
 
 
+# ids begin anew in each split
+_ADVERSARIAL = ("model", "attack", "target", "id", "file")
+
+
 def gather(folders: Sequence[str | Path]) -> Gathered:
   """What the folders hold, themselves or one or two levels below.
 
@@ -45,8 +49,8 @@ def gather(folders: Sequence[str | Path]) -> Gathered:
   return Gathered(
     runs,
     _predictions(evaluated),
-    _rows(found, "transfer", ("source", "attack", "id", "model")),
-    _rows(found, "transformed", ("model", "attack", "target", "id", "transform")),
+    _rows(found, "transfer", ("source", "attack", "id", "file", "model")),
+    _rows(found, "transformed", (*_ADVERSARIAL, "transform")),
   )
 
 

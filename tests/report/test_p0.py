@@ -264,8 +264,13 @@ def test_runs_of_transforms_may_share_clean_clips_and_nothing_else(tmp_path):
   for name in ("one", "two"):
     results.append(tmp_path / name, [clean, row("dog", **rest)], "transformed")
   assert len(gather([tmp_path]).transformed) == 4
-  results.append(tmp_path / "two", [row("dog", id=7, **rest)], "transformed")
-  results.append(tmp_path / "one", [row("dog", id=7, **rest)], "transformed")
+  # one id in two splits: two clips
+  results.append(tmp_path / "two", [row("dog", id=6, **rest)], "transformed")
+  results.append(tmp_path / "one", [row("dog", id=6, **rest)], "transformed")
+  assert len(gather([tmp_path]).transformed) == 6
+  same = row("dog", id=7, **rest)
+  results.append(tmp_path / "two", [same], "transformed")
+  results.append(tmp_path / "one", [same], "transformed")
   with pytest.raises(InputError, match="give one of the two folders"):
     gather([tmp_path])
 
