@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxadv import problem
-from jaxadv.attacks import ATTACKS, survey
+from jaxadv.attacks import ATTACKS, repeat, survey
 from jaxadv.build import lookup, make, transform
 from jaxadv.core import GOALS, Attack, Bind, Goal
 from jaxadv.ensemble import ENSEMBLES, Stage
@@ -50,7 +50,7 @@ class AttackPlan(NamedTuple):
 
 _THREAT_KEYS = (
   *("method", "norm", "radius", "budget", "loss", "confidence", "goal"),
-  *("through", "draws", "survey"),
+  *("through", "draws", "survey", "runs"),
 )
 
 
@@ -81,6 +81,8 @@ def attack_plan(
   made = make(factory, hyper, key, _THREAT_KEYS)
   if entry.get("survey"):
     made = _surveyed(made, entry["survey"], ensemble or target, key)
+  if "runs" in entry:
+    made = _repeated(made, entry["runs"], ensemble, key)
   attack = made[-1].attack if ensemble else made
   if attack.norms and entry["norm"] not in attack.norms:
     raise InputError(
@@ -135,6 +137,16 @@ def _surveyed(attack: Attack, classes: Any, pointless: bool, key: str) -> Any:
     )
   try:
     return survey(attack, classes)
+  except InputError as error:
+    raise InputError(f"{key}{error}") from error
+
+
+def _repeated(attack: Attack, runs: Any, ensemble: bool, key: str) -> Any:
+  check_value(key + "runs", runs, int)
+  if ensemble:
+    raise InputError(f"{key}runs is {runs!r}, which no ensemble has: leave it out")
+  try:
+    return repeat(attack, runs)
   except InputError as error:
     raise InputError(f"{key}{error}") from error
 

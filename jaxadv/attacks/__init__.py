@@ -1,5 +1,5 @@
-"""Attacks: one method a file, a lower-case factory each, one line here; and `survey`, a
-lift of some."""
+"""Attacks: one method a file, a lower-case factory each, one line here; and the lifts
+`repeat` and `survey`."""
 
 from jaxadv.attacks.apgd import apgd
 from jaxadv.attacks.apgd_targeted import apgd_targeted
@@ -17,6 +17,7 @@ from jaxadv.attacks.lbfgs import lbfgs
 from jaxadv.attacks.nes import nes
 from jaxadv.attacks.partial_information import partial_information
 from jaxadv.attacks.pgd import pgd
+from jaxadv.attacks.repeat import repeat
 from jaxadv.attacks.square import square
 from jaxadv.attacks.survey import survey
 from jaxadv.attacks.white_noise import white_noise
@@ -60,6 +61,7 @@ __all__ = [
   "nes",
   "partial_information",
   "pgd",
+  "repeat",
   "square",
   "survey",
   "white_noise",
