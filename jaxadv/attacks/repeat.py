@@ -19,9 +19,8 @@ def repeat(attack: Attack, runs: int) -> Attack:
   """The attack, begun anew with other random numbers whenever it has ended.
 
   runs: in all; the first one is the attack's own. The best trial of all of them counts,
-  and an attack that stops at its first success stops there. Without random numbers all
-  runs are alike. Where a run may be ended by the goal alone (`Attack.finished` says
-  nothing of it), the goal ends all of them.
+  and where the goal is the first success, that ends them all. Without random numbers
+  all runs are alike.
   """
   require(runs >= 1, "runs", runs, "at least 1")
 
