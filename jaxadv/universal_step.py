@@ -25,7 +25,7 @@ from jaxadv.universal_data import Batch
 from jaxadv.victim import Victim
 
 METHODS = ("pgd", "bim")  # whose step asks evaluate_with_grad once, and nothing else
-_NOT_HERE = ("steps", "goal", "through", "draws", "search_steps")
+_NOT_HERE = ("steps", "goal", "through", "draws", "search_steps", "runs")
 _AXIS = "clips"
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
 

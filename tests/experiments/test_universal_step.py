@@ -152,7 +152,8 @@ def test_two_attacks_in_one_run_are_refused():
   settings["attacks"]["more"] = settings["attacks"]["universal"]
   with pytest.raises(InputError, match=r"attacks has universal, more: give one"):
     universal_step.plan_of(settings)
-  steps = settings_of()
-  steps["attacks"]["universal"]["steps"] = 5
-  with pytest.raises(InputError, match=r"attacks.universal.steps has no meaning"):
-    universal_step.plan_of(steps)
+  for key in ("steps", "runs"):
+    bad = settings_of()
+    bad["attacks"]["universal"][key] = 5
+    with pytest.raises(InputError, match=rf"attacks.universal.{key} has no meaning"):
+      universal_step.plan_of(bad)
