@@ -15,6 +15,7 @@ VICTIM = linear(7, K, N)
 X = np.random.default_rng(8).uniform(-0.5, 0.5, (24, N)).astype(np.float32)
 LOGITS = X.astype(np.float64) @ VICTIM.weights.T + VICTIM.offset
 LABEL = LOGITS.argmax(1)
+BATCH = core.examples(X, LABEL)
 KEY = jax.random.key(0)
 
 
@@ -42,7 +43,7 @@ def test_autoattack_finds_all_that_is_there_and_nothing_else(norm):
   """All clips whose boundary is nearer than 0.97 radii, and none beyond 1.03."""
   distance = minimal(norm)
   radius = float(np.median(distance))
-  batch = core.examples(X, LABEL)
+  batch = BATCH
   stages = ensemble.autoattack(norm=norm, steps=20, queries=30)
   found = evaluate(stages, norm, radius, batch)
   success = np.array([one.outcome.best.success for one in found])
@@ -56,6 +57,23 @@ def test_autoattack_finds_all_that_is_there_and_nothing_else(norm):
   assert [one.outcome.id for one in found] == list(range(len(X)))
 
 
+def test_what_hides_its_gradient_falls_to_square():
+  """As standard AutoAttack has it: the first stage wins nothing, its last most."""
+  stages = ensemble.autoattack(norm="linf", steps=3, queries=400)[::3]
+  threat = problem.Threat(NORMS["linf"], float(2 * np.median(minimal("linf"))))
+  hidden = lambda params, x: jax.lax.stop_gradient(  # noqa: E731
+    Linear.logits(params, x)
+  )
+  found = ensemble.evaluate(
+    stages, hidden, threat._replace(box=(-9.0, 9.0)), VICTIM, KEY, BATCH
+  )
+  fell = np.array([one.outcome.best.success for one in found])
+  by = np.array([one.stage for one in found])
+  within = minimal("linf") < 0.5 * threat.radius
+  assert [stages[n].name for n in (0, 1)] == ["apgd", "square"]
+  assert fell[within].mean() > 0.8 and (by[fell] == 1).mean() > 0.8
+
+
 def test_later_attacks_see_the_survivors_only_and_costs_add_up():
   aim = losses.untargeted()
   stages = (
@@ -64,8 +82,8 @@ def test_later_attacks_see_the_survivors_only_and_costs_add_up():
     ensemble.Stage("pgd", pgd(steps=10), aim),
   )
   radius = float(np.median(minimal("linf")))
-  found = evaluate(stages, "linf", radius, core.examples(X, LABEL), lanes=4)
-  alone = [evaluate([s], "linf", radius, core.examples(X, LABEL)) for s in stages]
+  found = evaluate(stages, "linf", radius, BATCH, lanes=4)
+  alone = [evaluate([s], "linf", radius, BATCH) for s in stages]
   seen = set()
   for n, one in enumerate(found):
     fell = [bool(each[n].outcome.best.success) for each in alone]
@@ -126,5 +144,5 @@ def test_a_victim_that_says_nan_is_one_sentence():
       threat,
       tuple(VICTIM),
       KEY,
-      core.examples(X, LABEL),
+      BATCH,
     )
