@@ -43,9 +43,8 @@ def test_autoattack_finds_all_that_is_there_and_nothing_else(norm):
   """All clips whose boundary is nearer than 0.97 radii, and none beyond 1.03."""
   distance = minimal(norm)
   radius = float(np.median(distance))
-  batch = BATCH
   stages = ensemble.autoattack(norm=norm, steps=20, queries=30)
-  found = evaluate(stages, norm, radius, batch)
+  found = evaluate(stages, norm, radius, BATCH)
   success = np.array([one.outcome.best.success for one in found])
   clear = np.abs(distance / radius - 1) > 0.03
   np.testing.assert_array_equal(success[clear], (distance < radius)[clear])

@@ -159,7 +159,6 @@ def test_lifted_norms_have_the_dual_that_their_steepest_direction_attains(name):
   """What deepfool, fab and fmn measure distances by."""
   grad = RNG.normal(size=(T, M)).astype(np.float32)
   lifted = norm_lifts.band_limited(norms.L2, 200.0, 500.0, 2000.0)
-  expected = None
   if name == "band":
     grad = grad.ravel()
     frequency = np.fft.rfftfreq(N, 1 / 2000)

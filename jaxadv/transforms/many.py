@@ -39,12 +39,11 @@ def transform_all(
 ) -> Generator[Transformed]:
   """Every transform of every clip, clip by clip, in the order given.
 
-  wanted: clip's id, transform's name -> whether it is, where some are done already.
-
   clips: (id, waveform at 32 kHz or a sound file), taken as they are needed; `buffer`
   results are held ahead. What is yielded depends on (seed, id, transform) only, not on
   `threads` (used if processes is 0) or `processes`. A clip that can't be read and a
   transform that fails are yielded with the reason. `close()` ends the workers early.
+  wanted: clip's id, transform's name -> whether it is, where some are done already.
 
   Processes are spawned: a script that asks for them needs the usual
   `if __name__ == "__main__":`. InputError where one of them is killed.
