@@ -8,11 +8,13 @@ from jaxadv import problem
 from jaxadv.attacks import ATTACKS, repeat, survey
 from jaxadv.build import lookup, make, transform
 from jaxadv.core import GOALS, Attack, Bind, Goal
+from jaxadv.data.audio import CHUNK_SAMPLES
 from jaxadv.ensemble import ENSEMBLES, Stage
 from jaxadv.errors import InputError
 from jaxadv.keys import check_value
 from jaxadv.losses import LOSSES, Objective, targeted, untargeted
-from jaxadv.norms import NORMS
+from jaxadv.norm_lifts import framewise
+from jaxadv.norms import NORMS, Norm
 from jaxadv.problem import BUDGETS, Threat
 from jaxadv.transforms.twins import Twin, twin
 
@@ -50,8 +52,10 @@ class AttackPlan(NamedTuple):
 
 _THREAT_KEYS = (
   *("method", "norm", "radius", "budget", "loss", "confidence", "goal"),
-  *("through", "draws", "survey", "runs"),
+  *("through", "draws", "survey", "runs", "frame_samples"),
 )
+# whose whole use of a norm is its step and its ball
+_FRAMED = ("white_noise", "fgsm", "bim", "pgd", "nes")
 
 
 # logits, by the precision of the attack: about as far as rounding moves a margin. What
@@ -64,6 +68,7 @@ def attack_plan(
 ) -> AttackPlan:
   """An entry such as {"method": "pgd", "norm": "l2", "radius": 40.0, "budget":
   "snr_db", "steps": 40}: method and norm are needed, the rest has defaults.
+  "frame_samples": 2048 makes the norm that of the largest frame of so many samples.
 
   precision: of a config; the confidence of the attack where the entry gives none.
   """
@@ -118,7 +123,7 @@ def attack_plan(
   return AttackPlan(
     tuple(_settled(stage, sum(draws) or 1, objective.confidence) for stage in stages),
     Threat(
-      lookup(NORMS, entry["norm"], key + "norm"),
+      _norm(entry, key),
       float("inf") if radius is None else float(radius),
       budget,
     ),
@@ -126,6 +131,25 @@ def attack_plan(
     through,
     draws,
   )
+
+
+def _norm(entry: Mapping[str, Any], key: str) -> Norm:
+  norm = lookup(NORMS, entry["norm"], key + "norm")
+  if "frame_samples" not in entry:
+    return norm
+  frame = entry["frame_samples"]
+  check_value(key + "frame_samples", frame, int)
+  if frame < 1 or CHUNK_SAMPLES % frame:
+    raise InputError(
+      f"{key}frame_samples is {frame!r}: give a divisor of {CHUNK_SAMPLES}, the "
+      "samples of a chunk"
+    )
+  if entry["method"] not in _FRAMED:
+    raise InputError(
+      f"{key}frame_samples is {frame!r}, a budget per frame, which {entry['method']} "
+      f"can't have: choose from {', '.join(_FRAMED)}"
+    )
+  return framewise(norm, frame)
 
 
 def _surveyed(attack: Attack, classes: Any, pointless: bool, key: str) -> Any:

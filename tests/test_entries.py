@@ -68,6 +68,36 @@ def test_a_bad_transform_of_an_attack(changes, said):
     entries.attack_plan("a", PGD | changes, target=False)
 
 
+def test_a_budget_per_frame():
+  entry = PGD | {"radius": 0.1, "budget": "absolute", "frame_samples": 4}
+  norm = entries.attack_plan("a", entry, target=False).threat.norm
+  delta = np.arange(1.0, 13.0, dtype=np.float32)
+  frames = delta.reshape(3, 4)
+  largest = np.linalg.norm(frames[-1])
+  np.testing.assert_allclose(norm.size(delta), largest, rtol=1e-6)
+  each = 0.1 * frames / np.linalg.norm(frames, axis=1, keepdims=True)
+  np.testing.assert_allclose(norm.project(delta, 0.1), each.ravel(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"frame_samples": 0}, "a.frame_samples is 0: give a divisor of 65536"),
+    ({"frame_samples": 1000}, "a.frame_samples is 1000: give a divisor of 65536"),
+    ({"frame_samples": "64"}, "a.frame_samples is '64'"),
+    (
+      {"frame_samples": 64, "method": "ddn"},
+      "a budget per frame, which ddn can't have: choose from white_noise",
+    ),
+  ],
+)
+def test_a_bad_budget_per_frame(changes, said):
+  entry = {k: v for k, v in PGD.items() if k not in ("radius", "budget")}
+  radius = {} if "method" in changes else {"radius": 0.1}
+  with pytest.raises(InputError, match=said):
+    entries.attack_plan("a", entry | radius | changes, target=False)
+
+
 @pytest.mark.parametrize("method", ["pgd", "autoattack"])
 def test_attacks_in_bfloat16_count_on_no_margin_that_rounding_may_take(method):
   entry = PGD | {"method": method}

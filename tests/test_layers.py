@@ -51,7 +51,7 @@ ALLOWED = {
   "ensemble": STAGES | {"inputs"},
   "keys": {"errors"},
   "build": {"data", "errors", "keys", "models", "transforms"},
-  "entries": STAGES | {"build", "ensemble", "keys", "transforms"},
+  "entries": STAGES | {"build", "ensemble", "keys", "norm_lifts", "transforms"},
   "cluster": {"errors"},
   "checkpoint": {"errors", "workdir"},
   "victim": STAGES | {"build", "checkpoint", "keys", "workdir"},

@@ -57,7 +57,7 @@ def find(guard, attack, rows, said) -> Finding:
 
 def _covers(one: dict, other: dict) -> bool:
   """Whether all that `other` may do, `one` may do."""
-  if one.get("norm") != other.get("norm"):
+  if any(one.get(key) != other.get(key) for key in ("norm", "frame_samples")):
     return False
   mine, its = one.get("radius"), other.get("radius")
   if mine is None or its is None:
