@@ -50,6 +50,8 @@ def get_config() -> ConfigDict:
         "band_limit_hz": 0,
       },
       "clips": 40,  # at most
+      "victim": "bundled/vgg13",  # whose judging is timed beside
+      "batch": 16,  # chunks judged at once
       "transforms": transforms,
     }
   )

@@ -143,6 +143,8 @@ BENCH_KEYS = {  # by the config's kind
     "seed": int,
     "data": _DATA | {"split": str},
     "clips": int,
+    "victim": str,
+    "batch": int,
     "transforms": dict,
   },
   "peers": {

@@ -2,6 +2,8 @@
 
 Seconds are those of the process's own threads (`time.process_time`), so that other work
 on the machine counts little; a transform that uses several cores is charged for all.
+What the device needs is beside them: the clips per second that a victim judges there,
+by the clock.
 """
 
 import time
@@ -13,9 +15,12 @@ from scipy import signal
 
 from benches.timing import Measured, bars, machine
 from jaxadv import build, data
+from jaxadv.data.audio import CHUNK_SAMPLES
+from jaxadv.judge import answers, judge
 from jaxadv.report.tables import Table
 from jaxadv.transforms import Transform
 from jaxadv.transforms.transform import SAMPLE_RATE_HZ, rng_of
+from jaxadv.victim import Victim, load_victim
 
 
 def run(settings: Mapping[str, Any]) -> Measured:
@@ -24,6 +29,8 @@ def run(settings: Mapping[str, Any]) -> Measured:
   some = list(dataset.clips)[: settings["clips"]]
   clips = [one.x[: one.samples] for one in data.load(some) if one.x is not None]
   sound_s = sum(map(len, clips)) / SAMPLE_RATE_HZ
+  victim = load_victim(settings["victim"])
+  judged_s = judging_seconds(victim, clips, settings["batch"])
   rows, rates = [], {}
   for transform in build.transforms(settings["transforms"]):
     seconds, delays = measure(transform, clips, settings["seed"])
@@ -35,7 +42,8 @@ def run(settings: Mapping[str, Any]) -> Measured:
     ("Transform", "clips per second", "times real time", "delay, samples"),
     rows,
     "per core, in CPU seconds; delay: where the cross-correlation with the clip peaks, "
-    f"median over clips; {machine()}",
+    f"median over clips; {victim.name} judges {len(clips) / judged_s:.0f} clips per "
+    f"second; {machine()}",
   )
   return Measured(table, bars(rates, "clips per second and core"))
 
@@ -53,3 +61,15 @@ def measure(
     likeness = signal.correlate(y, x, method="fft")
     delays.append(int(np.abs(likeness).argmax()) - (len(x) - 1))
   return seconds, delays
+
+
+def judging_seconds(victim: Victim, clips: list[np.ndarray], batch: int) -> float:
+  """Seconds in which the device judges all clips, as in a run; median of three."""
+  tagged = [(at, data.pad_to_chunks(x)) for at, x in enumerate(clips)]
+  logits, samples = judge(victim.logits), batch * CHUNK_SAMPLES
+  seconds = []
+  for _ in range(4):  # the first compiles
+    began = time.perf_counter()
+    assert len(list(answers(logits, victim.variables, tagged, samples))) == len(clips)
+    seconds.append(time.perf_counter() - began)
+  return float(np.median(seconds[1:]))

@@ -5,8 +5,6 @@ does. length: int or int32 [], the samples of x that are the clip. The rest is p
 x is 0 there, and what comes back there is cut off by `within`.
 """
 
-import functools
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -86,7 +84,7 @@ def _transcode_vorbis(x, draws, length, **parameters):
 
 
 def _through_rate(x, draws, length, rate_hz):
-  period = filters.period_samples(rate_hz)
+  period = filters.period_samples(SAMPLE_RATE_HZ, rate_hz)
   padded = jnp.pad(x, (0, -len(x) % period))
   there = _resample(padded, SAMPLE_RATE_HZ, rate_hz)
   # the filter rings on beyond the end of the clip
@@ -96,7 +94,7 @@ def _through_rate(x, draws, length, rate_hz):
 
 def _resample(x, rate_hz, new_rate_hz):
   """[n] -> [n * new / old], a whole number."""
-  kernel = _resampling_kernel(rate_hz, new_rate_hz)
+  kernel = filters.resampling_kernel(rate_hz, new_rate_hz)
   blocks, block, _ = kernel.shape
   margin = blocks // 2 * block
   padded = jnp.pad(x, (margin, margin + -len(x) % block))
@@ -109,26 +107,6 @@ def _resample(x, rate_hz, new_rate_hz):
     precision="highest",
   )
   return y.reshape(-1)[: len(x) * new_rate_hz // rate_hz]
-
-
-@functools.cache
-def _resampling_kernel(rate_hz, new_rate_hz) -> np.ndarray:
-  """The reference as a convolution of blocks: float32 [blocks, samples in, out].
-
-  These are the reference's answers to a pulse at each place of a block, so the filter
-  is the reference's whatever that is. With a block of one period (2 samples, 16 kHz)
-  the gradient took 20 ms for 65,536 samples, with 32 samples or more 2 ms; as one
-  channel and a stride 91 ms (2 CPU cores).
-  """
-  divisor = math.gcd(rate_hz, new_rate_hz)
-  periods = -(-32 * divisor // rate_hz)
-  block, out = periods * rate_hz // divisor, periods * new_rate_hz // divisor
-  reach = filters.ZEROS * max(1.0, rate_hz / new_rate_hz)
-  margin = math.ceil(reach / block) + 1  # in blocks
-  pulses = np.zeros((block, 2 * margin + 1, block), np.float32)
-  pulses[range(block), margin, range(block)] = 1
-  answers = filters.kaiser_resample(pulses.reshape(block, -1), rate_hz, new_rate_hz)
-  return answers.reshape(block, 2 * margin + 1, out)[:, ::-1].transpose(1, 0, 2)
 
 
 def _convolve(x, taps):

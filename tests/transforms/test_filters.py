@@ -55,6 +55,30 @@ def test_resampling_against_three_libraries(rate_hz):
     assert snr_db(y[middle], other[: len(x)][middle]) > agreed_db
 
 
+@pytest.mark.parametrize("samples", [1, 63, 20000])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 20000, 22000, 11025, 31999])
+def test_resampling_is_resampys_with_the_papers_filter(rate_hz, samples):
+  """31,999 Hz meets 32 kHz once a second only."""
+
+  def resampled(x, old_hz, new_hz):
+    return resampy.resample(
+      *(x, old_hz, new_hz),
+      filter="sinc_window",
+      num_zeros=64,
+      precision=13,
+      window=lambda n: np.kaiser(n, 14.769656459379492),
+      rolloff=0.9475937167399596,
+    )
+
+  x = WHITE[:samples]
+  period = RATE_HZ // np.gcd(RATE_HZ, rate_hz)
+  padded = np.pad(x, (0, -len(x) % period))
+  expected = resampled(resampled(padded, RATE_HZ, rate_hz), rate_hz, RATE_HZ)
+  y = resample(rate_hz)(x, RNG)
+  assert y.dtype == np.float32
+  np.testing.assert_allclose(y, expected[:samples], atol=1e-6 * abs(WHITE).max())
+
+
 def test_resampling_does_not_move_the_clip():
   x = noise_clip(20001)
   y = resample(16000)(x, RNG)

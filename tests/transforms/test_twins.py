@@ -59,6 +59,11 @@ STRAIGHT = {
 SAMPLES = 4001
 
 
+def test_rates_that_hardly_ever_meet_leave_resampling_without_a_gradient():
+  with pytest.raises(InputError, match="32000 and 31999 Hz have samples at the same"):
+    twin(resample(31999))(jax.random.key(0), jnp.zeros(SAMPLES))
+
+
 @functools.cache
 def compiled(name):
   """x, draws, weights -> twin's y, gradient of <weights, y>. One compilation each."""
