@@ -1,6 +1,7 @@
 """The worst of several attacks: AutoAttack on linear victims, costs, survivors only."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_victims import DUAL, SIZE, Linear, linear
@@ -71,6 +72,28 @@ def test_what_hides_its_gradient_falls_to_square():
   within = minimal("linf") < 0.5 * threat.radius
   assert [stages[n].name for n in (0, 1)] == ["apgd", "square"]
   assert fell[within].mean() > 0.8 and (by[fell] == 1).mean() > 0.8
+
+
+def test_what_long_steps_jump_over_falls_to_fab():
+  """A thin shell at half the radius. Behind it the label comes back, and the loss falls
+  outwards again: long steps jump over it, the nearest boundary is on it."""
+  weights = np.random.default_rng(9).normal(size=200).astype(np.float32)
+  x = np.random.default_rng(10).uniform(-0.5, 0.5, (16, 200)).astype(np.float32)
+  x -= np.outer(x @ weights, weights) / (weights @ weights)  # all as far from it
+
+  def logits(params, x):
+    t = x @ params / np.abs(weights).sum()  # -1 to 1 in the unit ball of linf
+    behind = jnp.minimum(-0.06 + 20 * (t - 0.56), 0.5 - 0.2 * t)
+    margin = jnp.where(t < 0.56, 0.5 - t, behind)
+    return jnp.stack([margin, jnp.zeros(()), jnp.full((), -9.0), jnp.full((), -9.0)])
+
+  stages = ensemble.autoattack(norm="linf", steps=20, queries=30)
+  threat = problem.Threat(NORMS["linf"], 1.0, box=(-9.0, 9.0))
+  batch = core.examples(x, 0)
+  found = ensemble.evaluate(stages, logits, threat, weights, KEY, batch)
+  assert all(one.outcome.best.success for one in found)
+  fell = [stages[one.stage].name for one in found]
+  assert fell.count("fab") > 0.7 * len(fell), fell
 
 
 def test_later_attacks_see_the_survivors_only_and_costs_add_up():
