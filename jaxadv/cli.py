@@ -102,7 +102,10 @@ def _explain(error: Exception, arguments: Sequence[str]) -> str:
     name = str(error).strip("\"' ")
     for argument in given:
       if name and name in argument.partition("=")[0]:
-        return f"{argument} names no key of the config: see the file for its keys"
+        return (
+          f"{argument} names no key of the config: see the file for its keys; one that "
+          "it leaves to a default must be written there first"
+        )
   return f"{' '.join(given)} failed ({type(error).__name__}: {error})"
 
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from jaxadv import core, drive, losses, problem
 
-# these programs run for milliseconds: three times less time in all, mostly compiling
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 DUAL = {  # closed forms, on float64 numpy; l0's within -1 <= d <= 1
   "l0": lambda w: np.abs(w).max(),
   "l1": lambda w: np.abs(w).max(),
@@ -91,7 +89,7 @@ def solver(
       drive.driver(attack, bind=bound, goal=goal), params, key, example
     )
 
-  every = jax.jit(jax.vmap(one, (None, None, 0, 0)), compiler_options=QUICK)
+  every = jax.jit(jax.vmap(one, (None, None, 0, 0)))
 
   def solve(victim, stack, seed=0, radius=threat.radius):
     radius = np.broadcast_to(np.float32(radius), len(stack.x))

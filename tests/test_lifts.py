@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
-from small_victims import QUICK, Curved, curved, examples, linear, solver
+from small_victims import Curved, curved, examples, linear, solver
 
 from jaxadv import core, drive, losses, norms, problem
 from jaxadv.attacks import pgd
@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 def attack(bind, stack=CLIPS, steps=20):
   driver = drive.driver(pgd(steps=steps), bind, core.STRONGEST)
   run = jax.vmap(functools.partial(drive.solve, driver), (None, None, 0))
-  lanes = jax.jit(run, compiler_options=QUICK)(tuple(VICTIM), KEY, stack)
+  lanes = jax.jit(run)(tuple(VICTIM), KEY, stack)
   return jax.device_get(lanes.best)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_victims import DUAL, QUICK, SIZE, linear
+from small_victims import DUAL, SIZE, linear
 
 from jaxadv import core, drive, losses, norm_lifts, norms, problem, universal
 from jaxadv.attacks import deepfool, pgd
@@ -32,7 +32,7 @@ def train(threat, batch, *, steps=60, mask=None, victim=VICTIM, **hyper):
   )
   driver = drive.driver(pgd(steps=steps, **hyper), bound, universal.LATEST)
   example = universal.shared(batch, mask)
-  run = jax.jit(functools.partial(drive.solve, driver), compiler_options=QUICK)
+  run = jax.jit(functools.partial(drive.solve, driver))
   return jax.device_get(run(tuple(victim), KEY, example))
 
 
@@ -139,7 +139,7 @@ def test_minibatches_train_a_perturbation_that_fools_clips_it_never_heard():
   ]
   params = tuple(VICTIM)
   lane = driver.start(params, KEY, universal.shared(batches[0]))
-  advance = jax.jit(driver.advance, compiler_options=QUICK)
+  advance = jax.jit(driver.advance)
   for batch in batches:
     lane = advance(params, KEY, lane, universal.shared(batch))
   assert lane.step == 40

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import optimize
-from small_victims import DUAL, QUICK, Curved, Linear, curved, examples, linear, solver
+from small_victims import DUAL, Curved, Linear, curved, examples, linear, solver
 
 from jaxadv import attacks, core, losses, problem
 from jaxadv.norms import NORMS
@@ -180,7 +180,7 @@ def judged(method, norm, **hyper):
 
   stack = clips()
   keys = jax.random.split(jax.random.key(0), len(stack.x))
-  every = jax.jit(jax.vmap(play, (None, 0, 0)), compiler_options=QUICK)
+  every = jax.jit(jax.vmap(play, (None, 0, 0)))
   return np.asarray(every(tuple(VICTIM), keys, stack), np.float64)
 
 

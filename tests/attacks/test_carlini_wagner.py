@@ -15,7 +15,7 @@ from closed_forms import (
   solve,
   towards_targets,
 )
-from small_victims import QUICK, Curved, Linear, curved, examples, linear, solver
+from small_victims import Curved, Linear, curved, examples, linear, solver
 
 from jaxadv import attacks, core, drive, losses, problem
 from jaxadv.norms import NORMS
@@ -171,7 +171,7 @@ def test_every_point_is_that_of_the_published_loop(name, targeted):
     start = driver.start(params, key, example)
     return jax.lax.scan(advance, start, length=attack.steps)
 
-  lanes, (deltas, weights) = jax.jit(jax.vmap(played), compiler_options=QUICK)(stack)
+  lanes, (deltas, weights) = jax.jit(jax.vmap(played))(stack)
   for at in range(len(x)):
     expected, c = restated(victim, x[at], label[at], stack.target[at], hyper)
     assert lanes.step[at] == len(expected)

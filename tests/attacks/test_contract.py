@@ -10,7 +10,7 @@ import importlib.util
 import jax
 import numpy as np
 import pytest
-from small_victims import QUICK, SIZE, Curved, Linear, curved, examples, linear, solver
+from small_victims import SIZE, Curved, Linear, curved, examples, linear, solver
 from table import ONE_EACH, TABLE, Row
 
 from jaxadv import core, drive, engine, losses, problem
@@ -70,9 +70,8 @@ def drive_by(row: Row) -> drive.Driver:
 def played(row_index: int):
   """Lanes [steps + 1 more than needed, B] of advancing by hand, numpy."""
   driver, key = drive_by(TABLE[row_index]), jax.random.key(0)
-  each = lambda f: jax.jit(f, compiler_options=QUICK)  # noqa: E731
-  start = each(jax.vmap(driver.start, (None, None, 0)))
-  advance = each(jax.vmap(driver.advance, (None, None, 0, 0)))
+  start = jax.jit(jax.vmap(driver.start, (None, None, 0)))
+  advance = jax.jit(jax.vmap(driver.advance, (None, None, 0, 0)))
   lanes = [start(tuple(VICTIM), key, CLIPS)]
   while not np.asarray(lanes[-1].done).all():
     lanes.append(advance(tuple(VICTIM), key, lanes[-1], CLIPS))
@@ -231,8 +230,8 @@ def test_a_step_costs_the_passes_that_it_says_and_init_none(row):
   attack, key = row.attack, jax.random.key(0)
   example = pick(CLIPS, 1)
   bound = bind(row, lambda params, x: counted(x))(None, key, example)
-  init = jax.jit(lambda: attack.init(key, bound), compiler_options=QUICK)
-  take = jax.jit(lambda state: attack.step(key, state, bound), compiler_options=QUICK)
+  init = jax.jit(lambda: attack.init(key, bound))
+  take = jax.jit(lambda state: attack.step(key, state, bound))
   state = init()
   jax.effects_barrier()
   assert calls == {"forward": 0, "backward": 0}

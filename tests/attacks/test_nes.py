@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from closed_forms import WIDE, N, binary_margins, points, solve
 from scipy import stats
-from small_victims import QUICK, Curved, curved, examples, linear
+from small_victims import Curved, curved, examples, linear
 
 from jaxadv import attacks, core, losses, problem
 from jaxadv.norms import NORMS
@@ -41,7 +41,7 @@ def test_the_estimate_is_the_gradient_of_a_quadratic_in_expectation():
   def estimate(key):
     return attack.step(key, attack.init(key, bound), bound).gradient
 
-  draw = jax.jit(jax.vmap(estimate), compiler_options=QUICK)
+  draw = jax.jit(jax.vmap(estimate))
   drawn = np.float64(draw(jax.random.split(jax.random.key(2), 3000)))
   variance = ((truth**2).sum() + truth**2) / (SAMPLES / 2)
   score = (drawn.mean(0) - truth) / np.sqrt(variance / len(drawn))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from closed_forms import N, fooled, points, solve
 from scipy import optimize
-from small_victims import QUICK, Linear, examples, linear
+from small_victims import Linear, examples, linear
 
 from jaxadv import attacks, core, losses, problem
 from jaxadv.norms import NORMS
@@ -126,9 +126,8 @@ def test_the_candidate_stays_of_the_wanted_class_in_a_ball_that_shrinks():
   def step(key, state, example):
     return attack.step(key, state, bind(tuple(victim), None, example))
 
-  each = functools.partial(jax.jit, compiler_options=QUICK)
-  state, states = each(jax.vmap(begin))(stack), []
-  take = each(jax.vmap(step, (None, 0, 0)))
+  state, states = jax.jit(jax.vmap(begin))(stack), []
+  take = jax.jit(jax.vmap(step, (None, 0, 0)))
   first = np.abs(stack.start - stack.x).max(1)
   np.testing.assert_allclose(state.epsilon, first, rtol=1e-6)
   for key in jax.random.split(jax.random.key(1), 25):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_victims import QUICK, curved
+from small_victims import curved
 
 from jaxadv import core, drive, losses, planted, problem
 from jaxadv.attacks import ATTACKS
@@ -91,7 +91,7 @@ def plants(norm: str):
   keys = jax.random.split(jax.random.key(1), len(X))
   one = functools.partial(planted.plant, features, tuple(VICTIM), threat=threat)
   every = jax.vmap(lambda key, example: one(key, example))
-  return jax.jit(every, compiler_options=QUICK)(keys, CLIPS)
+  return jax.jit(every)(keys, CLIPS)
 
 
 LOGITS = planted.planted_logits(features)
@@ -129,7 +129,7 @@ def test_each_attack_finds_what_is_planted_at_its_rate(rate):
   def solve(key, there, example):
     return drive.solve(driver, (tuple(VICTIM), there), key, example)
 
-  run = jax.jit(jax.vmap(solve, (None, 0, 0)), compiler_options=QUICK)
+  run = jax.jit(jax.vmap(solve, (None, 0, 0)))
   starts = jnp.clip(X + FAR * there.delta, -1, 1)
   lanes = jax.device_get(run(jax.random.key(0), there, CLIPS._replace(start=starts)))
   found = lanes.best.success[np.asarray(there.separable)]

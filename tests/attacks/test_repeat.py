@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small_victims import QUICK, Curved, curved, examples, solver
+from small_victims import Curved, curved, examples, solver
 
 from jaxadv import attacks, core, drive, entries, losses, problem
 from jaxadv.errors import InputError
@@ -32,7 +32,7 @@ def trials(attack):
 
     return jax.lax.scan(step, lane, None, attack.steps)[1]
 
-  return np.asarray(jax.jit(jax.vmap(play), compiler_options=QUICK)(CLIPS))
+  return np.asarray(jax.jit(jax.vmap(play))(CLIPS))
 
 
 def test_the_first_run_is_the_attacks_own_and_the_others_begin_elsewhere():

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
-from small_victims import QUICK
 
 from jaxadv.models import MODELS, dense, gcnn, vgg
 from jaxadv.models.folding import fold, to_bfloat16
@@ -81,7 +80,7 @@ def answer(name):
     logits, pull = jax.vjp(lambda x: forms(name).network.apply(variables, x), x)
     return logits, *pull(jnp.zeros_like(logits).at[:, 0].set(1))
 
-  return jax.jit(both, compiler_options=QUICK)
+  return jax.jit(both)
 
 
 @networks
@@ -142,7 +141,7 @@ def test_a_folded_network_has_fewer_operations(name):
 
 def convolutions(function, *given) -> int:
   """In the compiled program."""
-  text = jax.jit(function, compiler_options=QUICK).lower(*given).compile().as_text()
+  text = jax.jit(function).lower(*given).compile().as_text()
   return text.count(" convolution(") + text.count("onednn$convolution")
 
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_victims import QUICK
 
 from jaxadv import build
 from jaxadv.errors import InputError
@@ -79,7 +78,7 @@ def classify(name):
     (_, logits), gradient = jax.value_and_grad(first, has_aux=True)(x)
     return logits, gradient
 
-  return jax.jit(both, compiler_options=QUICK)
+  return jax.jit(both)
 
 
 def test_everything_comes_up():
@@ -126,7 +125,7 @@ def test_training_and_evaluation(name):
   network, held, x = model(name).network, network_variables(name), features(name, 3)
   x[0, :32] *= 3
 
-  @functools.partial(jax.jit, static_argnames="train", compiler_options=QUICK)
+  @functools.partial(jax.jit, static_argnames="train")
   def apply(x, train):
     return network.apply(held, x, train, mutable=["batch_stats"])
 
