@@ -39,8 +39,8 @@ class Norm(NamedTuple):
     low <= 0 <= high; see `hyperplane.nearest`. None: not known.
   remaining: radius [], spent [] -> [], the size that is left to some coordinates where
     the others have so much; None where that is the radius whatever the others have.
-  stride: radius [], low [...], high [...] -> [], the l2 size of a gradient step as wide
-    as the ball; in l0, as the bounds and more; in l1, as what of it is round.
+  stride: radius [], low [...], high [...] -> [], the l2 size of a gradient step that
+    crosses the ball in most coordinates that count; in l0, the bounds.
   quantum: what two different sizes differ by at least.
   """
 
@@ -234,7 +234,8 @@ LINF = Norm(
   direction=jnp.sign,
   sample=_linf_sample,
   within_l2=lambda radius, count: radius / jnp.sqrt(jnp.maximum(count, 1.0)),
-  stride=lambda radius, low, high: radius * jnp.sqrt(1.0 * jnp.sum(high > low)),
+  # 3: so that most coordinates, not the largest alone, get to the surface
+  stride=lambda radius, low, high: 3 * radius * jnp.sqrt(1.0 * jnp.sum(high > low)),
   hyperplane=hyperplane.nearest(lambda t, weight, room: jnp.minimum(t, room)),
 )
 L2 = Norm(
@@ -262,9 +263,10 @@ L1 = Norm(
   # what moves the hyperplane most goes to its bound first
   hyperplane.nearest(lambda t, weight, room: jnp.where(t * weight >= 1, room, 0.0)),
   remaining=lambda radius, spent: jnp.maximum(radius - spent, 0.0),
-  # twice the largest l2 ball inside: the nearest points of longer steps are corners
+  # twice the geometric mean of a corner's and the inner ball's: the nearest points of
+  # longer steps are corners, shorter ones get nowhere
   stride=lambda radius, low, high: (
-    radius * jnp.minimum(1.0, 2 / jnp.sqrt(jnp.maximum(1.0 * jnp.sum(high > low), 1.0)))
+    radius * jnp.minimum(1.0, 2 * jnp.maximum(1.0 * jnp.sum(high > low), 1.0) ** -0.25)
   ),
 )
 L0 = Norm(
@@ -275,8 +277,7 @@ L0 = Norm(
   direction=_l0_steepest,
   sample=_l0_sample,
   within_l2=_l0_within_l2,
-  # 3: so that most coordinates, not the largest alone, get to their bounds
-  stride=lambda radius, low, high: 3 * _l2_size(jnp.maximum(-low, high)),
+  stride=lambda radius, low, high: _l2_size(jnp.maximum(-low, high)),
   quantum=1.0,
 )
 

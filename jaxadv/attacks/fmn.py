@@ -16,6 +16,7 @@ class FMNState(NamedTuple):
   trial: Trial
   radius: Array  # [], epsilon: of the ball that holds the candidate
   smallest: Array  # [], size of the smallest success; inf: none
+  first: Array  # [], how far the clean clip's boundary is by first order
   widest: Array  # [], the largest radius that makes a difference
   taken: Array  # int32 [], steps
 
@@ -36,8 +37,9 @@ def fmn(
   one, times 1 + gamma after a failure. In l0 it moves by at least 1.
   steps: gradient steps; steps + 1 points are judged, the clean clip first.
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
-  relative: alpha is in units of `Norm.stride` of epsilon, so the method works at any
-    scale of input and victim. False: in the input's own, as in the paper.
+  relative: alpha is in units of `Norm.stride` of the clean clip's f / dual(g), or of
+    the smallest success if that is smaller, so the method works at any scale of input
+    and victim. False: in the input's own, as in the paper.
   Of the paper's it differs in that epsilon grows by gamma before the first success too:
   f / dual(g) vanishes on the boundary, where some clips would stay for good.
   Pintor et al., Fast Minimum-norm Adversarial Attacks through Adaptive Norm
@@ -55,7 +57,7 @@ def fmn(
     low, high = problem.bounds
     size = problem.norm.size(jnp.maximum(-low, high))
     widest = jnp.minimum(size, problem.radius)
-    none = (jnp.float32(0.0), jnp.float32(jnp.inf))
+    none = (jnp.float32(0.0), jnp.float32(jnp.inf), jnp.float32(0.0))
     return FMNState(problem.zero, unjudged(problem), *none, widest, jnp.int32(0))
 
   def resize(problem, state, trial, distance, smallest):
@@ -63,9 +65,8 @@ def fmn(
     share, quantum = change(state.taken), problem.norm.quantum
     smaller = jnp.minimum(state.radius * (1 - share), state.radius - quantum)
     larger = jnp.maximum(state.radius * (1 + share), state.radius + quantum)
-    # a tie of the clean clip is 0 away, and 0 does not grow
-    first = jnp.maximum(trial.size + distance, 1e-8 * state.widest)
-    larger = jnp.where(jnp.isinf(smallest), jnp.maximum(larger, first), larger)
+    near = jnp.maximum(larger, trial.size + distance)
+    larger = jnp.where(jnp.isinf(smallest), near, larger)
     radius = jnp.where(trial.success, jnp.minimum(smaller, smallest), larger)
     return jnp.clip(radius, 0.0, state.widest)
 
@@ -79,14 +80,18 @@ def fmn(
     trial, grad = problem.checked(trial, grad)
     low, high = problem.bounds
     distance = gap / jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
+    # a tie of the clean clip is 0 away, and 0 does not grow
+    distance = jnp.maximum(distance, 1e-8 * state.widest)
+    first = jnp.where(state.taken == 0, distance, state.first)
     smallest = jnp.where(trial.success, trial.size, jnp.inf)
     smallest = jnp.minimum(state.smallest, smallest)
     radius = resize(problem, state, trial, distance, smallest)
-    unit = problem.norm.stride(radius, low, high) if relative else 1.0
+    near = jnp.minimum(first, smallest)
+    unit = problem.norm.stride(near, low, high) if relative else 1.0
     length = alpha(state.taken) * unit / jnp.maximum(L2.size(grad), 1e-30)
     ball = problem._replace(radius=radius)
     candidate = ball.project(state.candidate - length * grad)
-    moved = (candidate, trial, radius, smallest, state.widest)
+    moved = (candidate, trial, radius, smallest, first, state.widest)
     return FMNState(*moved, state.taken + 1)
 
   return Attack(
