@@ -40,7 +40,7 @@ class Norm(NamedTuple):
   remaining: radius [], spent [] -> [], the size that is left to some coordinates where
     the others have so much; None where that is the radius whatever the others have.
   stride: radius [], low [...], high [...] -> [], the l2 size of a gradient step that
-    crosses the ball in most coordinates that count; in l0, the bounds.
+    crosses the ball in the coordinates that count; in l0, what is within the bounds.
   quantum: what two different sizes differ by at least.
   """
 
@@ -234,8 +234,8 @@ LINF = Norm(
   direction=jnp.sign,
   sample=_linf_sample,
   within_l2=lambda radius, count: radius / jnp.sqrt(jnp.maximum(count, 1.0)),
-  # 3: so that most coordinates, not the largest alone, get to the surface
-  stride=lambda radius, low, high: 3 * radius * jnp.sqrt(1.0 * jnp.sum(high > low)),
+  # 2: so that most coordinates, not the largest alone, get to the surface
+  stride=lambda radius, low, high: 2 * radius * jnp.sqrt(1.0 * jnp.sum(high > low)),
   hyperplane=hyperplane.nearest(lambda t, weight, room: jnp.minimum(t, room)),
 )
 L2 = Norm(
@@ -277,7 +277,8 @@ L0 = Norm(
   direction=_l0_steepest,
   sample=_l0_sample,
   within_l2=_l0_within_l2,
-  stride=lambda radius, low, high: _l2_size(jnp.maximum(-low, high)),
+  # 3: so that some coordinates, not the largest alone, get to their bounds
+  stride=lambda radius, low, high: 3 * jnp.max(jnp.maximum(-low, high)),
   quantum=1.0,
 )
 

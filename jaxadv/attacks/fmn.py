@@ -37,9 +37,10 @@ def fmn(
   one, times 1 + gamma after a failure. In l0 it moves by at least 1.
   steps: gradient steps; steps + 1 points are judged, the clean clip first.
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
-  relative: alpha is in units of `Norm.stride` of the clean clip's f / dual(g), or of
-    the smallest success if that is smaller, so the method works at any scale of input
-    and victim. False: in the input's own, as in the paper.
+  relative: alpha is in units of `Norm.stride` of the geometric mean of epsilon and the
+    clean clip's f / dual(g), so the method works at any scale of input and victim. In
+    proportion to epsilon alone, larger steps and larger balls would call for each
+    other. False: in the input's own, as in the paper.
   Of the paper's it differs in that epsilon grows by gamma before the first success too:
   f / dual(g) vanishes on the boundary, where some clips would stay for good.
   Pintor et al., Fast Minimum-norm Adversarial Attacks through Adaptive Norm
@@ -82,11 +83,11 @@ def fmn(
     distance = gap / jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
     # a tie of the clean clip is 0 away, and 0 does not grow
     distance = jnp.maximum(distance, 1e-8 * state.widest)
-    first = jnp.where(state.taken == 0, distance, state.first)
     smallest = jnp.where(trial.success, trial.size, jnp.inf)
     smallest = jnp.minimum(state.smallest, smallest)
     radius = resize(problem, state, trial, distance, smallest)
-    near = jnp.minimum(first, smallest)
+    first = jnp.where(state.taken == 0, distance, state.first)
+    near = jnp.sqrt(first) * jnp.sqrt(radius)  # their product might underflow
     unit = problem.norm.stride(near, low, high) if relative else 1.0
     length = alpha(state.taken) * unit / jnp.maximum(L2.size(grad), 1e-30)
     ball = problem._replace(radius=radius)
