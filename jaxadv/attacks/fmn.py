@@ -82,7 +82,7 @@ def fmn(
     low, high = problem.bounds
     distance = gap / jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
     # a tie of the clean clip is 0 away, and 0 does not grow
-    distance = jnp.maximum(distance, 1e-8 * state.widest)
+    distance = jnp.clip(distance, 1e-8 * state.widest, state.widest)
     smallest = jnp.where(trial.success, trial.size, jnp.inf)
     smallest = jnp.minimum(state.smallest, smallest)
     radius = resize(problem, state, trial, distance, smallest)

@@ -186,6 +186,13 @@ def test_what_the_run_cannot_test_is_said(tmp_path):
     assert (guard in untested) == of_pairs
 
 
+def test_budgets_per_frame_and_per_clip_are_not_compared(tmp_path):
+  framed = SOUND | {"fgsm": SOUND["fgsm"] | {"frame_samples": 2048}}
+  won = rows(fgsm={6: {"success": True, "success_loop": True}})
+  assert examine(run(tmp_path / "alike", won)).findings
+  assert examine(run(tmp_path / "framed", won, framed)).findings == []
+
+
 def test_other_norms_and_smaller_budgets_are_not_compared(tmp_path):
   config = SOUND | {
     "fgsm": SNR | {"method": "fgsm", "radius": 10.0},
