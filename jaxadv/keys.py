@@ -217,7 +217,12 @@ _AT_MOST = {
   "train.unverified_weight": 1,
 }
 PRECISIONS = ("highest", "default", "bfloat16")
-_CHOICES = {"precision": PRECISIONS, "train.keep": ("last", "best")}
+_CHOICES = {
+  "precision": PRECISIONS,
+  "train.keep": ("last", "best"),
+  "wavs": ("wav", "wav_pcm16"),
+  "examples": ("successes", "all"),
+}
 
 
 def check(config: Mapping[str, Any], keys: Mapping[str, Any], prefix: str = "") -> None:

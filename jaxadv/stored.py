@@ -51,10 +51,6 @@ def choose_examples(
   new_conf and snr_db are the float32 file's in both cases.
   """
   wavs, which = settings["wavs"], settings["examples"]
-  if wavs not in ("wav", "wav_pcm16"):
-    raise InputError(f"wavs is {wavs!r}: choose from wav, wav_pcm16")
-  if which not in ("successes", "all"):
-    raise InputError(f"examples is {which!r}: choose from successes, all")
   verdict = {"wav": "success", "wav_pcm16": "success_pcm16"}[wavs]
   clean: dict[tuple[str, str], Example] = {}
   examples = []

@@ -209,7 +209,8 @@ def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(
   ("changes", "said"),
   [
     ({"only": "nope"}, "only has 'nope': the sources' attacks are"),
-    ({"wavs": "mp3"}, "wavs is 'mp3'"),
+    ({"wavs": "mp3"}, "wavs is 'mp3': choose from wav, wav_pcm16"),
+    ({"examples": "some"}, "examples is 'some': choose from successes, all"),
     ({"transforms__half__gain_db": "loud"}, "could not convert"),
     ({"transforms__half__transform": "gian"}, "transforms.half.transform is 'gian'"),
     ({"transforms__backwards__function": "no.py:f"}, "transforms.backwards.function"),
@@ -220,6 +221,7 @@ def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(
 def test_bad_input_is_one_sentence(attacked, victim, tmp_path, capsys, changes, said):
   command = transforms(attacked[0], victim, tmp_path / "run", **changes)
   assert said in tiny.sentence(tiny.call(command, capsys))
+  assert not (tmp_path / "run").exists()  # the corrected command may have it
 
 
 def test_clean_clips_of_two_splits_are_not_one(monkeypatch):
