@@ -18,7 +18,7 @@ MINIMUM_NORM = {
   "deepfool": {"steps": 50, "classes": 14},  # all classes, as in most of them
   "fab": {"iterations": 50, "classes": 14},
   "fmn": {"steps": 200},
-  "ddn": {"steps": 200, "init_norm": 0.1},
+  "ddn": {"steps": 200, "peers": {"init_norm": 0.01}},
   "jsma": {
     "steps": 500,
     "features": 2,
@@ -81,6 +81,17 @@ BUDGETS = {
 }
 SNR_DB = {"linf": (70.0, 60.0), "l2": (75.0, 65.0)}
 L1_RADII = {"tight": 0.3, "wide": 1.0}
+# again with the class after the clip's own as its target
+TARGETED_BALLS = {"bim": ("linf",), "pgd": ("linf", "l2"), "apgd": ("linf", "l2", "l1")}
+TARGETED_RADII = {
+  "linf": {"radius": 55.0, "budget": "snr_db"},
+  "l2": {"radius": 60.0, "budget": "snr_db"},
+  "l1": {"radius": 1.0},
+}
+TARGETED_SMALLEST = (
+  *("fab_l2", "fab_linf", "fmn_l0", "fmn_l1", "fmn_l2", "fmn_linf", "ddn_l2"),
+  *("carlini_wagner_l2", "carlini_wagner_linf_linf"),
+)
 
 
 def compared():
@@ -117,6 +128,13 @@ def compared():
     # theirs have settings of their own
     budget = {"radius": radii[0], "steps": 50, "queries": 1000}
     entries[f"autoattack_{norm}_{radii[0]:.0f}dB"] = entry | budget
+  for method, norms in TARGETED_BALLS.items():
+    for norm in norms:
+      entry = {"method": method, "norm": norm, **BUDGETS[method]}
+      more = {"targeted": True, **TARGETED_RADII[norm]}
+      entries[f"{method}_{norm}_targeted"] = entry | more
+  for name in TARGETED_SMALLEST:
+    entries[f"{name}_targeted"] = entries[name] | {"targeted": True}
   return entries
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from benches.timing import Measured, bars, machine
-from jaxadv import entries
 from jaxadv.report.tables import MISSING, Table
 from jaxadv.victim import load_victim
 from peers import compare, measure, tables
@@ -67,13 +66,11 @@ def run(settings: Mapping[str, Any]) -> Measured:
 
 def race(name, entry, subject, modules, settings):
   """(side, the rest of its line, its seconds over ours or 0) of all that have it."""
-  ours = {key: value for key, value in entry.items() if key != "peers"}
-  plan = entries.attack_plan(name, ours, target=False)
-  radius = measure.smallest_radius(plan, subject.clips)
-  asked = plan, ours, entry.get("peers", {}), radius, subject, modules
+  asked = compare.ask(name, entry, subject)
+  subject, norm, radius = asked.subject, asked.ours["norm"], asked.radius
   sides = [
     choose(library, variant, attack, subject, settings)
-    for library, variant, _, attack in compare.sides(*asked)
+    for library, variant, _, attack in compare.sides(asked, modules)
   ]
   base = 0.0
   for side, found, seconds in in_turn(sides, settings["repeats"]):
@@ -81,7 +78,7 @@ def race(name, entry, subject, modules, settings):
       yield side, (*[MISSING] * 7, side.error), 0.0
       continue
     base = seconds if side.library == compare.OURS else base  # ours is the first
-    row = measure.judged(found, subject.clips, ours["norm"], radius, subject.logits)
+    row = measure.judged(found, subject.clips, norm, radius, subject.logits)
     ratio = seconds / base if base else 0.0
     yield side, cells(side, row, seconds, ratio), ratio
 
@@ -123,7 +120,7 @@ def flags(subject: compare.Subject, x: np.ndarray, at_once: int) -> np.ndarray:
     for at in range(0, len(x), at_once):
       images = to_images(x[at : at + at_once], (1, 1, x.shape[1]))
       said.append(subject.model(images).argmax(1).numpy())
-  return np.concatenate(said) != subject.clips.labels
+  return measure.fooled(np.concatenate(said), subject.clips)
 
 
 def in_turn(sides: Sequence[Side], repeats: int):

@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,18 +158,14 @@ def prepare(victim: Victim, settings: Mapping[str, Any]) -> tuple[Subject, str]:
 
 def _compare(name, entry, subject, modules, settings, rows):
   """Yields the rows of one attack that are not there yet, ours first."""
-  victim, clips = subject.victim, subject.clips
-  ours = {key: value for key, value in entry.items() if key != "peers"}
-  plan = entries.attack_plan(name, ours, target=False)
-  radius = measure.smallest_radius(plan, clips)
+  asked = ask(name, entry, subject)
+  clips, ours, radius = asked.subject.clips, asked.ours, asked.radius
   budget = {key: ours[key] for key in ("radius", "budget") if key in ours}
   shared = {"method": ours["method"], "norm": ours["norm"], "limit": radius, **budget}
   done = {tuple(row[key] for key in tables.KEYS) for row in rows}
-  more = entry.get("peers", {})
-  for library, variant, package, attack in sides(
-    plan, ours, more, radius, subject, modules
-  ):
-    row = dict(zip(tables.KEYS, (victim.name, name, library, variant), strict=True))
+  for library, variant, package, attack in sides(asked, modules):
+    key = (subject.victim.name, name, library, variant)
+    row = dict(zip(tables.KEYS, key, strict=True))
     if tuple(row.values()) in done:
       continue
     row |= shared | {"files": clips.files}
@@ -184,24 +180,55 @@ def _compare(name, entry, subject, modules, settings, rows):
     yield row | said
 
 
-def sides(plan, ours, more, radius, subject, modules):
+class Asked(NamedTuple):
+  """One entry of `compared`, as everyone is asked for it.
+
+  ours: the entry as an attack's config has it. more: what the peers are told besides.
+  radius: of waveforms, the same for all clips; inf: no budget. subject: with targets
+    in its clips, where the entry is `targeted`.
+  """
+
+  plan: entries.AttackPlan
+  ours: dict[str, Any]
+  more: Mapping[str, Any]
+  radius: float
+  subject: Subject
+
+
+def ask(name: str, entry: Mapping[str, Any], subject: Subject) -> Asked:
+  """`targeted`: each clip is to become the class after its own."""
+  ours = {k: v for k, v in entry.items() if k not in ("peers", "targeted")}
+  clips, targeted = subject.clips, entry.get("targeted", False)
+  if targeted:
+    classes = len(subject.victim.classes)
+    clips = clips._replace(targets=(clips.labels + 1) % classes)
+  plan = entries.attack_plan(name, ours, target=targeted)
+  radius = measure.smallest_radius(plan, clips)
+  more = entry.get("peers", {})
+  return Asked(plan, ours, more, radius, subject._replace(clips=clips))
+
+
+def sides(asked: Asked, modules: Mapping[str, Any]) -> Iterator[tuple]:
   """(library, variant, package, (seed, at once) -> Found) of all that have it."""
+  plan, ours, more, radius, subject = asked
   method, norm = ours["method"], ours["norm"]
   known = inspect.signature(OUR_ATTACKS[method]).parameters
   defaults = {key: parameter.default for key, parameter in known.items()}
-  told = defaults | ours | more
+  told = {**defaults, **ours, **more}
   job = {
     "classes": len(subject.victim.classes),
     "norm": norm,
     "radius": radius / 2,
     "settings": told,
   }
+  targeted = subject.clips.targets is not None
   for library, module in modules.items():
     if library == OURS:
       yield OURS, method, OURS, measure.by_ours(subject.victim, plan, subject.clips)
       continue
     for run in module.RUNS:
-      if (run.method, run.norm) == (told.get("counterpart", method), norm):
+      same = (run.method, run.norm) == (told.get("counterpart", method), norm)
+      if same and (run.targeted or not targeted):
         by_peer = measure.by_peer(run, subject.model, subject.clips, job)
         yield library, run.variant, module.PACKAGE, by_peer
 

@@ -28,7 +28,8 @@ NORMS = {"l0": 0, "l1": 1, "l2": 2, "linf": float("inf")}
 
 def _run(function, make: Callable[[Job], dict[str, Any]]) -> Callable[[Job], Any]:
   def attack(job: Job):
-    return function(job.model, job.images, job.labels, **make(job))
+    more = {"targeted": True} if job.targeted else {}
+    return function(job.model, job.images, job.labels, **make(job), **more)
 
   return attack
 
@@ -107,11 +108,13 @@ RUNS = [
       norm,
       "apgd_targeted",
       _run(attacks.apgd_targeted, _apgd_targeted),
+      targeted=False,
     )
     for norm in ("l1", "l2", "linf")
   ),
   *(
-    Run("deepfool", norm, "df", _run(attacks.df, _deepfool)) for norm in ("l2", "linf")
+    Run("deepfool", norm, "df", _run(attacks.df, _deepfool), targeted=False)
+    for norm in ("l2", "linf")
   ),
   Run(
     "carlini_wagner",
@@ -127,5 +130,8 @@ RUNS = [
   ),
   Run("ddn", "l2", "ddn", _run(attacks.ddn, _ddn)),
   *(Run("fmn", norm, "fmn", _run(attacks.fmn, _fmn)) for norm in NORMS),
-  *(Run("fab", norm, "fab", _run(attacks.fab, _fab)) for norm in ("l1", "l2", "linf")),
+  *(
+    Run("fab", norm, "fab", _run(attacks.fab, _fab), targeted=False)
+    for norm in ("l1", "l2", "linf")
+  ),
 ]

@@ -33,9 +33,10 @@ def _run(
       clip_values=(0.0, 1.0),
       device_type="cpu",
     )
-    made = factory(classifier, **make(job), batch_size=len(job.images))
+    more = {"targeted": True} if job.targeted and untargeted else {}
+    made = factory(classifier, **make(job), **more, batch_size=len(job.images))
     labels = np.eye(job.classes, dtype=np.float32)[job.labels.numpy()]
-    given = (labels,) if untargeted else ()
+    given = (labels,) if untargeted or job.targeted else ()
     return torch.tensor(made.generate(job.images.numpy(), *given))
 
   return attack
@@ -146,10 +147,17 @@ RUNS = [
     }.items()
   ),
   *(
-    Run("square", norm, "Square", _run(evasion.SquareAttack, _square), square=True)
+    Run(
+      "square",
+      norm,
+      "Square",
+      _run(evasion.SquareAttack, _square),
+      square=True,
+      targeted=False,
+    )
     for norm in ("linf", "l2")
   ),
-  Run("deepfool", "l2", "DeepFool", _run(evasion.DeepFool, _deepfool)),
+  Run("deepfool", "l2", "DeepFool", _run(evasion.DeepFool, _deepfool), targeted=False),
   Run(
     "carlini_wagner", "l2", "CarliniL2", _run(evasion.CarliniL2Method, _carlini_wagner)
   ),
@@ -178,6 +186,7 @@ RUNS = [
       "AutoAttack",
       _run(evasion.AutoAttack, _autoattack),
       square=True,
+      targeted=False,
     )
     for norm in ("linf", "l2")
   ),

@@ -21,7 +21,8 @@ NORMS = {"l2": 2, "linf": np.inf}
 
 def _run(function, make: Callable[[Job], dict[str, Any]]) -> Callable[[Job], Any]:
   def attack(job: Job):
-    given = {"y": job.labels, "clip_min": 0.0, "clip_max": 1.0} | make(job)
+    given = {"y": job.labels, "targeted": job.targeted, **make(job)}
+    given |= {"clip_min": 0.0, "clip_max": 1.0}
     return function(job.model, job.images, **given).detach()
 
   return attack

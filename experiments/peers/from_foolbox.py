@@ -16,6 +16,8 @@ def _run(make: Callable[[Job], Any]) -> Callable[[Job], Any]:
   def attack(job: Job):
     model = foolbox.PyTorchModel(job.model, bounds=(0, 1))
     made, criterion = make(job), foolbox.Misclassification(job.labels)
+    if job.targeted:
+      criterion = foolbox.TargetedMisclassification(job.labels)
     if isinstance(made, foolbox.attacks.base.MinimizationAttack):
       return made.run(model, job.images, criterion)
     return made.run(model, job.images, criterion, epsilon=job.radius)
@@ -63,7 +65,7 @@ def _fmn(factory):
 
 
 RUNS = [
-  Run("fgsm", "linf", "FGSM", _run(lambda job: attacks.FGSM())),
+  Run("fgsm", "linf", "FGSM", _run(lambda job: attacks.FGSM()), targeted=False),
   *(
     Run("bim", norm, factory.__name__, _iterated(factory, random_start=False))
     for norm, factory in {
@@ -88,8 +90,16 @@ RUNS = [
       "l2": attacks.L2MomentumIterativeFastGradientMethod,
     }.items()
   ),
-  Run("deepfool", "l2", "L2DeepFool", _deepfool(attacks.L2DeepFoolAttack)),
-  Run("deepfool", "linf", "LinfDeepFool", _deepfool(attacks.LinfDeepFoolAttack)),
+  *(
+    Run(
+      "deepfool",
+      norm,
+      name,
+      _deepfool(getattr(attacks, f"{name}Attack")),
+      targeted=False,
+    )
+    for norm, name in {"l2": "L2DeepFool", "linf": "LinfDeepFool"}.items()
+  ),
   Run("carlini_wagner", "l2", "L2CarliniWagner", _run(_carlini_wagner)),
   Run("ddn", "l2", "DDN", _run(_ddn)),
   *(

@@ -15,7 +15,10 @@ NORMS = {"l1": "L1", "l2": "L2", "linf": "Linf"}
 
 def _run(factory, make: Callable[[Job], dict[str, Any]]) -> Callable[[Job], Any]:
   def attack(job: Job):
-    return factory(job.model, **make(job))(job.images, job.labels)
+    made = factory(job.model, **make(job))
+    if job.targeted:
+      made.set_mode_targeted_by_label(quiet=True)
+    return made(job.images, job.labels)
 
   return attack
 
@@ -124,12 +127,18 @@ RUNS = [
   Run("pgd", "l2", "PGDL2", _run(torchattacks.PGDL2, _pgd)),
   Run("mim", "linf", "MIFGSM", _run(torchattacks.MIFGSM, _mim)),
   *(
-    Run(method, norm, f"APGD {loss}", _apgd(loss))
+    Run(method, norm, f"APGD {loss}", _apgd(loss), targeted=False)
     for norm in ("linf", "l2")
     for method, loss in {"apgd": "ce", "apgd_dlr": "dlr"}.items()
   ),
   *(
-    Run("apgd_targeted", norm, "APGDT", _run(torchattacks.APGDT, _apgd_targeted))
+    Run(
+      "apgd_targeted",
+      norm,
+      "APGDT",
+      _run(torchattacks.APGDT, _apgd_targeted),
+      targeted=False,
+    )
     for norm in ("linf", "l2")
   ),
   *(Run("fab", norm, "FAB", _run(torchattacks.FAB, _fab)) for norm in NORMS),
@@ -137,7 +146,13 @@ RUNS = [
     Run("square", norm, "Square", _run(torchattacks.Square, _square), square=True)
     for norm in ("linf", "l2")
   ),
-  Run("deepfool", "l2", "DeepFool", _run(torchattacks.DeepFool, _deepfool)),
+  Run(
+    "deepfool",
+    "l2",
+    "DeepFool",
+    _run(torchattacks.DeepFool, _deepfool),
+    targeted=False,
+  ),
   Run("carlini_wagner", "l2", "CW", _cw),
   Run("jsma", "l0", "JSMA", _run(torchattacks.JSMA, _jsma)),
   Run("nes", "linf", "SPSA", _run(torchattacks.SPSA, _spsa)),
@@ -148,6 +163,7 @@ RUNS = [
       "AutoAttack",
       _run(torchattacks.AutoAttack, _autoattack),
       square=True,
+      targeted=False,
     )
     for norm in ("linf", "l2")
   ),

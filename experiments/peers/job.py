@@ -19,7 +19,8 @@ class Job(NamedTuple):
 
   model: Images
   images: torch.Tensor  # [B, C, H, W] in [0, 1]
-  labels: torch.Tensor  # int64 [B]
+  labels: torch.Tensor  # int64 [B]; the targets, where targeted
+  targeted: bool
   classes: int
   norm: str
   radius: float
@@ -48,3 +49,4 @@ class Run(NamedTuple):
   variant: str
   attack: Callable[[Job], torch.Tensor]  # -> images [B, ...]
   square: bool = False  # it wants images of more than one row
+  targeted: bool = True  # it can be told its targets

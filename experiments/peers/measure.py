@@ -38,6 +38,7 @@ class Clips(NamedTuple):
   files: list[str]
   x: np.ndarray  # float32 [B, samples], all of one l2 norm, on the grid of 2**-22
   labels: np.ndarray  # [B], as the victim has them too
+  targets: np.ndarray | None = None  # [B]; None: any other class will do
 
 
 class Found(NamedTuple):
@@ -58,7 +59,8 @@ def by_ours(
   """
   devices = jax.local_devices()[:1]
   variables = engine.replicate(inference(victim, "default"), devices)
-  batch = jax.tree.map(np.asarray, examples(clips.x, clips.labels))
+  targets = -1 if clips.targets is None else clips.targets
+  batch = jax.tree.map(np.asarray, examples(clips.x, clips.labels, targets))
   by_id = {
     n: jax.tree.map(lambda leaf, n=n: leaf[n], batch) for n in range(len(batch.x))
   }
@@ -107,6 +109,8 @@ def by_peer(
   side = int(np.sqrt(clips.x.shape[1]))
   shape = (1, side, side) if run.square else (1, 1, side * side)
   count = len(clips.x)
+  targeted = clips.targets is not None
+  wanted = clips.labels if clips.targets is None else clips.targets
 
   def attack(seed: int, at_once: int = 0) -> Found:
     for seeded in (random.seed, np.random.seed, torch.manual_seed):
@@ -119,8 +123,8 @@ def by_peer(
       for at in range(0, count, at_once or count):
         some = slice(at, at + (at_once or count))
         images = to_images(clips.x[some], shape)
-        labels = torch.tensor(clips.labels[some], dtype=torch.int64)
-        images = run.attack(Job(model, images, labels, **job))
+        labels = torch.tensor(wanted[some], dtype=torch.int64)
+        images = run.attack(Job(model, images, labels, targeted, **job))
         found.append(to_waveforms(images.detach().numpy()))
     x = np.concatenate(found).astype(np.float32)
     seconds = time.perf_counter() - began
@@ -147,7 +151,7 @@ def judged(
   sizes = _SIZES[norm](delta)
   slack = 0.0 if norm == "l0" else _SIZES[norm](ROUNDING * (delta != 0))
   outside = (sizes > radius * (1 + 1e-5) + slack) | (np.abs(x).max(1) > 1)
-  success = logits(x).argmax(1) != clips.labels
+  success = fooled(logits(x).argmax(1), clips)
   return {
     "success": success.tolist(),
     "size": sizes.tolist(),
@@ -158,6 +162,11 @@ def judged(
     "backward": found.backward,
     "seconds": found.seconds,
   }
+
+
+def fooled(said: np.ndarray, clips: Clips) -> np.ndarray:
+  """Whether each class said is what the attack wanted. [B] -> bool [B]."""
+  return said != clips.labels if clips.targets is None else said == clips.targets
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ def kaiser_resample(x: np.ndarray, rate_hz: int, new_rate_hz: int) -> np.ndarray
   margin = blocks // 2 * block
   rows = np.pad(x, (margin, margin + -len(x) % block)).reshape(-1, block)
   count = len(rows) - blocks + 1
-  y = sum(rows[at : at + count] @ one for at, one in enumerate(kernel))
+  parts = (rows[at : at + count] @ one for at, one in enumerate(kernel))
+  y = functools.reduce(np.add, parts)
   return y.ravel()[: len(x) * new_rate_hz // rate_hz]
 
 

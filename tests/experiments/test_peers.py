@@ -14,18 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxadv import entries
 from jaxadv.attacks import ATTACKS
 from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
 from jaxadv.models import GCNN, VGG13, Classifier
 from jaxadv.models.frontends import CHUNK_SAMPLES, log_mel_attack
+from jaxadv.victim import of_function
 
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import torch
 
-from peers import measure, tables
+from peers import compare, measure, tables
 from peers.torch_victims import Images, TorchVictim, export, to_images
 
 LIBRARIES = ("foolbox", "art", "torchattacks", "adv_lib", "cleverhans")
@@ -162,6 +162,37 @@ def test_each_counterpart_is_one_of_our_attacks(library):
   assert {r.method for r in module.RUNS} <= ours
 
 
+def linear() -> compare.Subject:
+  """A linear victim of 4 classes and 16 samples, and 3 clips of class 0."""
+  rng = np.random.default_rng(2)
+  weights = rng.normal(size=(16, 4)).astype(np.float32)
+  x = rng.normal(0, 0.05, (64, 16)).astype(np.float32)
+  x = x[(x @ weights).argmax(1) == 0][:3]
+  logits = lambda variables, x: x @ variables  # noqa: E731
+  ours = of_function("linear", logits, weights, list("abcd"))
+  module = torch.nn.Linear(16, 4, bias=False)
+  module.weight.data = torch.tensor(weights.T.copy())
+  chosen = measure.Clips(list("xyz"), x, np.zeros(3, int))
+  theirs = Images(module)  # pyright: ignore[reportArgumentType]
+  return compare.Subject(ours, chosen, theirs, lambda x: x @ weights)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_targeted_entry_asks_everyone_for_the_next_class(library):
+  if importlib.util.find_spec(library) is None:
+    pytest.skip(f"{library} is not installed")
+  entry = {"norm": "linf", "radius": 1.0, "targeted": True, "steps": 10}
+  method = "pgd" if library != "adv_lib" else "bim"
+  asked = compare.ask("a", entry | {"method": method}, linear())
+  modules = compare.libraries(f"jaxadv,{library}")
+  for _, variant, _, attack in compare.sides(asked, modules):
+    found = attack(0, 0)
+    assert (asked.subject.logits(found.x).argmax(1) == 1).all(), variant
+  aimless = {"method": "deepfool", "norm": "l2", "targeted": True}
+  asked = compare.ask("a", aimless, linear())
+  assert [side[0] for side in compare.sides(asked, modules)] == ["jaxadv"]
+
+
 @pytest.mark.parametrize("name", ["bench_peers", "bench_speed"])
 def test_what_a_config_compares_can_be_built(name):
   path = Path(__file__).parents[2] / "configs" / f"{name}.py"
@@ -170,5 +201,6 @@ def test_what_a_config_compares_can_be_built(name):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   for name, entry in module.get_config().compared.to_dict().items():
-    ours = {key: value for key, value in entry.items() if key != "peers"}
-    assert entries.attack_plan(name, ours, target=False).attack.steps >= 1
+    asked = compare.ask(name, entry, linear())
+    assert asked.plan.attack.steps >= 1
+    assert (asked.subject.clips.targets is None) == (not entry.get("targeted"))
