@@ -14,6 +14,7 @@ class DDNState(NamedTuple):
   candidate: Array
   trial: Trial
   radius: Array  # [], epsilon: of the sphere
+  first: Array  # [], how far the clean clip's boundary is by first order
   widest: Array  # [], the largest radius that makes a difference
   taken: Array  # int32 [], steps
 
@@ -33,10 +34,12 @@ def ddn(
   failure. steps: gradient steps; steps + 1 points are judged, the clean clip first.
   init_norm: epsilon at the start. step_size, last_step_size: alpha, on a cosine.
   relative: init_norm is in units of the clean clip's first-order distance, |margin| /
-    |its gradient|, and alpha in units of epsilon, so the method works at any scale; the
-    first step goes along the margin's gradient. A start well inside the boundary keeps
-    the choice of the rival open. False: both are in the input's own, as in the paper,
-    whose 1 and 1 are for images in [0, 1].
+    |its gradient|, so the method works at any scale, and alpha in units of epsilon or,
+    beyond twice that distance, of their geometric mean: on a sphere that had to grow,
+    as for a far target, steps in proportion to it would lead nowhere. The first step
+    goes along the margin's gradient; a start well inside the boundary keeps the choice
+    of the rival open. False: both are in the input's own, as in the paper, whose 1 and
+    1 are for images in [0, 1].
   Nothing is rounded to 8 bits.
   Rony et al., Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial
   Attacks and Defenses, CVPR 2019, algorithm 1.
@@ -52,7 +55,7 @@ def ddn(
     low, high = problem.bounds
     size = problem.norm.size(jnp.maximum(-low, high))
     widest = jnp.minimum(size, problem.radius)
-    start = (problem.zero, unjudged(problem), jnp.float32(init_norm))
+    start = (problem.zero, unjudged(problem), jnp.float32(init_norm), jnp.float32(0.0))
     return DDNState(*start, widest, jnp.int32(0))
 
   def step(key, state, problem):
@@ -69,16 +72,19 @@ def ddn(
     trial, grad = problem.checked(trial, grad)
     size = problem.norm.size(grad)
     distance = jnp.abs(gap) / jnp.maximum(size, 1e-30)
+    first = jnp.where(measures, distance, state.first)
     # a tie of the clean clip is 0 away, and 0 does not grow
-    first = jnp.maximum(init_norm * distance, 1e-8 * state.widest)
-    radius = jnp.where(measures, first, state.radius)
+    start = jnp.maximum(init_norm * first, 1e-8 * state.widest)
+    radius = jnp.where(measures, start, state.radius)
     radius *= jnp.where(trial.success, 1 - gamma, 1 + gamma)
     radius = jnp.minimum(radius, state.widest)
-    length = alpha(state.taken) * (radius if relative else 1.0)
+    mean = jnp.sqrt(2 * jnp.maximum(first, start)) * jnp.sqrt(radius)
+    unit = jnp.minimum(radius, mean) if relative else 1.0
+    length = alpha(state.taken) * unit
     direction = state.candidate - grad * (length / jnp.maximum(size, 1e-30))
     scale = radius / jnp.maximum(problem.norm.size(direction), 1e-30)
     candidate = problem.project(scale * direction)
-    return DDNState(candidate, trial, radius, state.widest, state.taken + 1)
+    return DDNState(candidate, trial, radius, first, state.widest, state.taken + 1)
 
   return Attack(
     init,

@@ -32,17 +32,20 @@ def fmn(
 ) -> Attack:
   """delta <- project(delta - alpha g / |g|_2) into a ball of radius epsilon.
 
-  g: gradient of f = margin + confidence. epsilon: size(delta) + f / dual(g) until the
-  first success; then times 1 - gamma after a success, and never more than the smallest
-  one, times 1 + gamma after a failure. In l0 it moves by at least 1.
+  g: gradient of f = margin + confidence. epsilon: size(delta) + f / dual(g), where the
+  boundary is by first order, until the first success; then times 1 - gamma after a
+  success, and never more than the smallest one, times 1 + gamma after a failure. In l0
+  it moves by at least 1.
   steps: gradient steps; steps + 1 points are judged, the clean clip first.
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
-  relative: alpha is in units of `Norm.stride` of the geometric mean of epsilon and the
-    clean clip's f / dual(g), so the method works at any scale of input and victim. In
-    proportion to epsilon alone, larger steps and larger balls would call for each
-    other. False: in the input's own, as in the paper.
-  Of the paper's it differs in that epsilon grows by gamma before the first success too:
-  f / dual(g) vanishes on the boundary, where some clips would stay for good.
+  relative: alpha is in units of `Norm.stride` of the clean clip's f / dual(g), so the
+    method works at any scale of input and victim. In proportion to epsilon, larger
+    steps and larger balls would call for each other. False: in the input's own, as in
+    the paper.
+  From the paper's it differs in two ways. epsilon grows by gamma before the first
+  success too: f / dual(g) vanishes on the boundary, where some clips would stay for
+  good. And after a success it goes back to the boundary by first order, by no more than
+  the first gamma: late, when steps and gamma are small, a ball may still be too wide.
   Pintor et al., Fast Minimum-norm Adversarial Attacks through Adaptive Norm
   Constraints, NeurIPS 2021, algorithm 1.
   """
@@ -61,12 +64,13 @@ def fmn(
     none = (jnp.float32(0.0), jnp.float32(jnp.inf), jnp.float32(0.0))
     return FMNState(problem.zero, unjudged(problem), *none, widest, jnp.int32(0))
 
-  def resize(problem, state, trial, distance, smallest):
-    """The next radius, where the boundary is `distance` away by first order."""
+  def resize(problem, state, trial, boundary, smallest):
+    """The next radius, where the boundary is so far from the clip by first order."""
     share, quantum = change(state.taken), problem.norm.quantum
-    smaller = jnp.minimum(state.radius * (1 - share), state.radius - quantum)
+    least, most = state.radius * (1 - gamma), state.radius * (1 - share)
+    smaller = jnp.minimum(jnp.clip(boundary, least, most), state.radius - quantum)
     larger = jnp.maximum(state.radius * (1 + share), state.radius + quantum)
-    near = jnp.maximum(larger, trial.size + distance)
+    near = jnp.maximum(larger, boundary)
     larger = jnp.where(jnp.isinf(smallest), near, larger)
     radius = jnp.where(trial.success, jnp.minimum(smaller, smallest), larger)
     return jnp.clip(radius, 0.0, state.widest)
@@ -81,14 +85,15 @@ def fmn(
     trial, grad = problem.checked(trial, grad)
     low, high = problem.bounds
     distance = gap / jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
+    distance = jnp.clip(distance, -state.widest, state.widest)
     # a tie of the clean clip is 0 away, and 0 does not grow
-    distance = jnp.clip(distance, 1e-8 * state.widest, state.widest)
+    ahead = jnp.maximum(distance, 1e-8 * state.widest)
+    boundary = trial.size + jnp.where(trial.success, distance, ahead)
     smallest = jnp.where(trial.success, trial.size, jnp.inf)
     smallest = jnp.minimum(state.smallest, smallest)
-    radius = resize(problem, state, trial, distance, smallest)
-    first = jnp.where(state.taken == 0, distance, state.first)
-    near = jnp.sqrt(first) * jnp.sqrt(radius)  # their product might underflow
-    unit = problem.norm.stride(near, low, high) if relative else 1.0
+    radius = resize(problem, state, trial, boundary, smallest)
+    first = jnp.where(state.taken == 0, ahead, state.first)
+    unit = problem.norm.stride(first, low, high) if relative else 1.0
     length = alpha(state.taken) * unit / jnp.maximum(L2.size(grad), 1e-30)
     ball = problem._replace(radius=radius)
     candidate = ball.project(state.candidate - length * grad)

@@ -1,5 +1,7 @@
 """Boundaries many first-order distances away, as those of saturating victims are."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,3 +44,45 @@ def test_minimum_norm_attacks_go_as_far_as_they_must(attack, norm, within):
   ratio = np.asarray(lanes.best.size) / optimum
   assert lanes.best.success.all()
   assert ratio.min() > 0.9999 and ratio.max() < within, ratio
+
+
+@pytest.fixture(scope="module")
+def deep():
+  """A random network of five hidden layers, 8 clips and their least likely classes."""
+  rng = np.random.default_rng(0)
+  sizes = (256, 64, 64, 64, 64, 64, 10)
+  layers = [
+    np.float32(rng.normal(0, np.sqrt((1 if a == 256 else 2) / a), (a, b)))
+    for a, b in itertools.pairwise(sizes)
+  ]
+
+  def scores(params, x):
+    *hidden, last = params
+    for layer in hidden:
+      x = jnp.maximum(x @ layer, 0)
+    return x @ last
+
+  x = np.float32(np.random.default_rng(1).normal(size=(8, 256)))
+  clean = jax.vmap(lambda x: scores(layers, x))(x)
+  return scores, layers, core.examples(x, clean.argmax(1), clean.argmin(1))
+
+
+@pytest.mark.parametrize(
+  "method, norm", [("fmn", "l1"), ("fmn", "l2"), ("fmn", "linf"), ("ddn", "l2")]
+)
+def test_far_targets_are_as_near_in_few_steps_as_in_many(deep, method, norm):
+  # once 20 times as far: steps grew with the ball, and the ball with every failure
+  scores, layers, stack = deep
+  threat = Threat(NORMS[norm], box=(-20.0, 20.0))
+  bind = problem.bind(scores, threat, losses.targeted(losses.margin_loss))
+
+  def sizes(steps):
+    attack = attacks.ATTACKS[method](steps=steps)
+    lanes = drive.solve_batch(drive.driver(attack, bind))(
+      layers, jax.random.key(0), stack
+    )
+    assert lanes.best.success.all()
+    return np.asarray(lanes.best.size)
+
+  ratio = sizes(100) / sizes(1000)
+  assert np.exp(np.log(ratio).mean()) < 1.2, ratio
