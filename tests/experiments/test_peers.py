@@ -181,11 +181,12 @@ def linear() -> compare.Subject:
 def test_a_targeted_entry_asks_everyone_for_the_next_class(library):
   if importlib.util.find_spec(library) is None:
     pytest.skip(f"{library} is not installed")
-  entry = {"norm": "linf", "radius": 1.0, "targeted": True, "steps": 10}
-  method = "pgd" if library != "adv_lib" else "bim"
-  asked = compare.ask("a", entry | {"method": method}, linear())
+  entry = {"method": "pgd", "norm": "linf", "radius": 1.0, "steps": 10}
+  asked = compare.ask("a", entry | {"targeted": True}, linear())
   modules = compare.libraries(f"jaxadv,{library}")
-  for _, variant, _, attack in compare.sides(asked, modules):
+  sides = list(compare.sides(asked, modules))
+  assert [side[0] for side in sides] == ["jaxadv", library]
+  for _, variant, _, attack in sides:
     found = attack(0, 0)
     assert (asked.subject.logits(found.x).argmax(1) == 1).all(), variant
   aimless = {"method": "deepfool", "norm": "l2", "targeted": True}
