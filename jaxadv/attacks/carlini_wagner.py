@@ -132,8 +132,8 @@ def carlini_wagner(
     1e-1 or 1e-5 of the box: c is twice that at which a linear victim's minimum is the
     nearest boundary, and Adam could go 4 times as far as that in every coordinate.
     With a rate of 0, as long as no search has won the next one goes on where the last
-    one ended, and takes both from the gradient there (c ten times at least); then the
-    rate is that of the distance found.
+    one ended, and takes both from the gradient there (at least ten times c, and at
+    least the same rate); then the rate is that of the distance found.
   schedule: of the learning rate within a search, "cosine" (to 0) or "constant".
   restart: where the next search begins, "zero" or "away": at minus the sum of the best
     modifiers of the searches so far, where other classes are near.
@@ -191,7 +191,9 @@ def carlini_wagner(
     first = (state.iteration == 0) & (state.upper >= _UNBOUNDED)
     if not learning_rate:
       far, _ = nearest(point.hinge, point.slope * point.gain)
-      state = state._replace(rate=jnp.where(first, travel(far, iterations), state.rate))
+      # distances of first order may shrink faster than the boundary comes nearer
+      larger = jnp.maximum(state.rate, travel(far, iterations))
+      state = state._replace(rate=jnp.where(first, larger, state.rate))
     if not c:
       _, weight = nearest(point.hinge, point.slope * problem.example.mask)
       larger = jnp.maximum(state.c, 4 * share * weight)

@@ -48,7 +48,7 @@ def carlini_wagner_linf(
   learning_rate, c: 0 takes them from the gradient: Adam could go 4 times as far as a
     linear victim's boundary is; c times the mean |gradient| is 1/2. With a rate of 0,
     as long as nothing succeeded a minimisation goes on where the last one ended, and
-    takes both from the gradient there.
+    takes both from the gradient there (at least the same rate).
   schedule: of the learning rate within a minimisation, "cosine" (to 0) or "constant".
   refinements: how often, when a tau is given up, the attack goes back to its best point
     and goes on with the root of `decrease`.
@@ -94,7 +94,9 @@ def carlini_wagner_linf(
       far = jnp.nan_to_num(
         point.hinge / jnp.where(total > 0, total, jnp.inf), posinf=1.0
       )
-      state = state._replace(rate=jnp.where(first, travel(far, iterations), state.rate))
+      # distances of first order may shrink faster than the boundary comes nearer
+      larger = jnp.maximum(state.rate, travel(far, iterations))
+      state = state._replace(rate=jnp.where(first, larger, state.rate))
     if not c:
       slope = jnp.abs(point.slope) * problem.example.mask
       mean = jnp.sum(slope) / jnp.maximum(jnp.sum(problem.example.mask), 1)

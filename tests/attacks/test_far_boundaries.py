@@ -86,3 +86,19 @@ def test_far_targets_are_as_near_in_few_steps_as_in_many(deep, method, norm):
 
   ratio = sizes(100) / sizes(1000)
   assert np.exp(np.log(ratio).mean()) < 1.2, ratio
+
+
+@pytest.mark.parametrize(
+  "attack, norm",
+  [
+    (attacks.carlini_wagner(search_steps=9, iterations=50), "l2"),
+    (attacks.carlini_wagner_linf(steps=1000, iterations=50), "linf"),
+  ],
+)
+def test_a_penalty_reaches_far_targets(deep, attack, norm):
+  # rates used to shrink with what was left, and the boundary came no nearer
+  scores, layers, stack = deep
+  threat = Threat(NORMS[norm], box=(-20.0, 20.0))
+  bind = problem.bind(scores, threat, losses.targeted(losses.margin_loss))
+  solve = drive.solve_batch(drive.driver(attack, bind))
+  assert solve(layers, jax.random.key(0), stack).best.success.all()
