@@ -50,7 +50,13 @@ def get_config() -> ConfigDict:
         "band_limit_hz": 0,
       },
       "clips": 40,  # at most
-      "victim": "bundled/vgg13",  # whose judging is timed beside
+      "model": {
+        "frontend": "log_mel_attack",
+        "network": "vgg13",
+        "bn_momentum": 0.99,
+        "options": {},
+      },
+      "widths": (0.125, 1.0),  # of the network whose judging is timed beside
       "batch": 16,  # chunks judged at once
       "transforms": transforms,
     }

@@ -277,8 +277,7 @@ L0 = Norm(
   direction=_l0_steepest,
   sample=_l0_sample,
   within_l2=_l0_within_l2,
-  # 3: so that some coordinates, not the largest alone, get to their bounds
-  stride=lambda radius, low, high: 3 * jnp.max(jnp.maximum(-low, high)),
+  stride=lambda radius, low, high: jnp.max(jnp.maximum(-low, high)),
   quantum=1.0,
 )
 

@@ -2,14 +2,15 @@
 
 Seconds are those of the process's own threads (`time.process_time`), so that other work
 on the machine counts little; a transform that uses several cores is charged for all.
-What the device needs is beside them: the clips per second that a victim judges there,
-by the clock.
+What the device needs is beside them: the clips per second that a network of each width
+judges there, by the clock and at weights drawn at random, which take no less time.
 """
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from scipy import signal
 
@@ -20,7 +21,6 @@ from jaxadv.judge import answers, judge
 from jaxadv.report.tables import Table
 from jaxadv.transforms import Transform
 from jaxadv.transforms.transform import SAMPLE_RATE_HZ, rng_of
-from jaxadv.victim import Victim, load_victim
 
 
 def run(settings: Mapping[str, Any]) -> Measured:
@@ -29,21 +29,24 @@ def run(settings: Mapping[str, Any]) -> Measured:
   some = list(dataset.clips)[: settings["clips"]]
   clips = [one.x[: one.samples] for one in data.load(some) if one.x is not None]
   sound_s = sum(map(len, clips)) / SAMPLE_RATE_HZ
-  victim = load_victim(settings["victim"])
-  judged_s = judging_seconds(victim, clips, settings["batch"])
   rows, rates = [], {}
   for transform in build.transforms(settings["transforms"]):
     seconds, delays = measure(transform, clips, settings["seed"])
     rates[transform.name] = len(clips) / seconds
     cells = (f"{rates[transform.name]:.0f}", f"{sound_s / seconds:.0f}")
     rows.append((transform.name, *cells, f"{np.median(delays):.0f}"))
+  for width in settings["widths"]:
+    model = {**settings["model"], "width": width}
+    seconds = judging_seconds(model, clips, settings["batch"])
+    name = f"{model['network']} of width {width:g} judges"
+    cells = (f"{len(clips) / seconds:.0f}", f"{sound_s / seconds:.0f}")
+    rows.append((name, *cells, "-"))
   table = Table(
     f"{len(clips)} clips of {settings['data']['root']}, {sound_s:.0f} s of sound",
     ("Transform", "clips per second", "times real time", "delay, samples"),
     rows,
     "per core, in CPU seconds; delay: where the cross-correlation with the clip peaks, "
-    f"median over clips; {victim.name} judges {len(clips) / judged_s:.0f} clips per "
-    f"second; {machine()}",
+    f"median over clips; what judges: on the whole device, by the clock; {machine()}",
   )
   return Measured(table, bars(rates, "clips per second and core"))
 
@@ -63,13 +66,17 @@ def measure(
   return seconds, delays
 
 
-def judging_seconds(victim: Victim, clips: list[np.ndarray], batch: int) -> float:
+def judging_seconds(
+  model: Mapping[str, Any], clips: list[np.ndarray], batch: int
+) -> float:
   """Seconds in which the device judges all clips, as in a run; median of three."""
+  network = build.classifier(model, len(data.CLASSES))
   tagged = [(at, data.pad_to_chunks(x)) for at, x in enumerate(clips)]
-  logits, samples = judge(victim.logits), batch * CHUNK_SAMPLES
+  variables = jax.jit(network.init)(jax.random.key(0), tagged[0][1])
+  logits, samples = judge(network.apply), batch * CHUNK_SAMPLES
   seconds = []
   for _ in range(4):  # the first compiles
     began = time.perf_counter()
-    assert len(list(answers(logits, victim.variables, tagged, samples))) == len(clips)
+    assert len(list(answers(logits, variables, tagged, samples))) == len(clips)
     seconds.append(time.perf_counter() - began)
   return float(np.median(seconds[1:]))
