@@ -15,7 +15,7 @@ import numpy as np
 from scipy import signal
 
 from benches.timing import Measured, bars, machine
-from jaxadv import build, data
+from jaxadv import build, data, keys
 from jaxadv.data.audio import CHUNK_SAMPLES
 from jaxadv.judge import answers, judge
 from jaxadv.report.tables import Table
@@ -24,7 +24,9 @@ from jaxadv.transforms.transform import SAMPLE_RATE_HZ, rng_of
 
 
 def run(settings: Mapping[str, Any]) -> Measured:
-  """One row per transform, the paper's and the others."""
+  """One row per transform and per width of the network that judges."""
+  for width in settings["widths"]:
+    keys.check_value("model.width", width, float)
   dataset = build.dataset(settings["data"], settings["data"]["split"])
   some = list(dataset.clips)[: settings["clips"]]
   clips = [one.x[: one.samples] for one in data.load(some) if one.x is not None]
