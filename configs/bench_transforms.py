@@ -50,13 +50,14 @@ def get_config() -> ConfigDict:
         "band_limit_hz": 0,
       },
       "clips": 40,  # at most
-      "model": {
+      "victim": "bundled/vgg13",  # whose judging is timed beside
+      "model": {  # and that of a network as wide as P0's, of random weights
         "frontend": "log_mel_attack",
         "network": "vgg13",
+        "width": 1.0,
         "bn_momentum": 0.99,
         "options": {},
       },
-      "widths": (0.125, 1.0),  # of the network whose judging is timed beside
       "batch": 16,  # chunks judged at once
       "transforms": transforms,
     }

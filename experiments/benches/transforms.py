@@ -2,12 +2,12 @@
 
 Seconds are those of the process's own threads (`time.process_time`), so that other work
 on the machine counts little; a transform that uses several cores is charged for all.
-What the device needs is beside them: the clips per second that a network of each width
-judges there, by the clock and at weights drawn at random, which take no less time.
+What the device needs is beside them: the clips per second that a victim judges there,
+and a network of the paper's width with random weights, by the clock.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,18 +15,17 @@ import numpy as np
 from scipy import signal
 
 from benches.timing import Measured, bars, machine
-from jaxadv import build, data, keys
+from jaxadv import build, data
 from jaxadv.data.audio import CHUNK_SAMPLES
 from jaxadv.judge import answers, judge
 from jaxadv.report.tables import Table
 from jaxadv.transforms import Transform
 from jaxadv.transforms.transform import SAMPLE_RATE_HZ, rng_of
+from jaxadv.victim import load_victim
 
 
 def run(settings: Mapping[str, Any]) -> Measured:
-  """One row per transform and per width of the network that judges."""
-  for width in settings["widths"]:
-    keys.check_value("model.width", width, float)
+  """One row per transform, and per network that judges."""
   dataset = build.dataset(settings["data"], settings["data"]["split"])
   some = list(dataset.clips)[: settings["clips"]]
   clips = [one.x[: one.samples] for one in data.load(some) if one.x is not None]
@@ -37,12 +36,10 @@ def run(settings: Mapping[str, Any]) -> Measured:
     rates[transform.name] = len(clips) / seconds
     cells = (f"{rates[transform.name]:.0f}", f"{sound_s / seconds:.0f}")
     rows.append((transform.name, *cells, f"{np.median(delays):.0f}"))
-  for width in settings["widths"]:
-    model = {**settings["model"], "width": width}
-    seconds = judging_seconds(model, clips, settings["batch"])
-    name = f"{model['network']} of width {width:g} judges"
+  for name, logits, variables in judges(settings):
+    seconds = judging_seconds(logits, variables, clips, settings["batch"])
     cells = (f"{len(clips) / seconds:.0f}", f"{sound_s / seconds:.0f}")
-    rows.append((name, *cells, "-"))
+    rows.append((f"{name} judges", *cells, "-"))
   table = Table(
     f"{len(clips)} clips of {settings['data']['root']}, {sound_s:.0f} s of sound",
     ("Transform", "clips per second", "times real time", "delay, samples"),
@@ -68,14 +65,22 @@ def measure(
   return seconds, delays
 
 
+def judges(settings: Mapping[str, Any]) -> Iterator[tuple[str, Callable, Any]]:
+  """(name, logits, variables) of the victim, and of the model at random weights."""
+  victim = load_victim(settings["victim"])
+  yield settings["victim"], victim.logits, victim.variables
+  model = settings["model"]
+  network = build.classifier(model, len(data.CLASSES))
+  variables = jax.jit(network.init)(jax.random.key(0), np.zeros(CHUNK_SAMPLES))
+  yield f"{model['network']} of width {model['width']:g}", network.apply, variables
+
+
 def judging_seconds(
-  model: Mapping[str, Any], clips: list[np.ndarray], batch: int
+  logits_fn: Callable, variables: Any, clips: list[np.ndarray], batch: int
 ) -> float:
   """Seconds in which the device judges all clips, as in a run; median of three."""
-  network = build.classifier(model, len(data.CLASSES))
   tagged = [(at, data.pad_to_chunks(x)) for at, x in enumerate(clips)]
-  variables = jax.jit(network.init)(jax.random.key(0), tagged[0][1])
-  logits, samples = judge(network.apply), batch * CHUNK_SAMPLES
+  logits, samples = judge(logits_fn), batch * CHUNK_SAMPLES
   seconds = []
   for _ in range(4):  # the first compiles
     began = time.perf_counter()
