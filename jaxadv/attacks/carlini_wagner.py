@@ -74,6 +74,16 @@ def travel(step: Array, iterations: int) -> Array:
   return jnp.minimum(8.0 / iterations * step, FASTEST)
 
 
+def kept(state, hinge: Array) -> Array:
+  """Of the last search's rate, what brings a hinge down twice as far as is left. [].
+
+  As the last search, which found nothing, brought it down from `state.ahead`; at most
+  all. Distances of first order may shrink faster than the boundary comes nearer.
+  """
+  fell = state.ahead - hinge
+  return state.rate * jnp.where(2 * hinge < fell, 2 * hinge / fell, 1.0)
+
+
 def cosine(iteration: Array, iterations: int) -> Array:
   """From 1 to 0 over the iterations. [] -> []."""
   return (1 + jnp.cos(jnp.pi * iteration / iterations)) / 2
@@ -85,6 +95,7 @@ class CarliniWagnerState(NamedTuple):
   modifier: Array  # [...], m
   opt: Any
   rate: Array
+  ahead: Array  # [], the hinge where the search began, as long as none has won
   c: Array
   lower: Array
   upper: Array
@@ -132,8 +143,9 @@ def carlini_wagner(
     1e-1 or 1e-5 of the box: c is twice that at which a linear victim's minimum is the
     nearest boundary, and Adam could go 4 times as far as that in every coordinate.
     With a rate of 0, as long as no search has won the next one goes on where the last
-    one ended, and takes both from the gradient there (at least ten times c, and at
-    least the same rate); then the rate is that of the distance found.
+    one ended, and takes both from the gradient there (at least ten times c, and a
+    rate that goes on as the last search did); then the rate is that of the distance
+    found.
   schedule: of the learning rate within a search, "cosine" (to 0) or "constant".
   restart: where the next search begins, "zero" or "away": at minus the sum of the best
     modifiers of the searches so far, where other classes are near.
@@ -170,6 +182,7 @@ def carlini_wagner(
       modifier=zero,
       opt=adam.init(zero),
       rate=jnp.float32(learning_rate),
+      ahead=infinity,
       c=jnp.float32(c),
       lower=jnp.float32(0),
       upper=jnp.float32(_UNBOUNDED),
@@ -191,9 +204,11 @@ def carlini_wagner(
     first = (state.iteration == 0) & (state.upper >= _UNBOUNDED)
     if not learning_rate:
       far, _ = nearest(point.hinge, point.slope * point.gain)
-      # distances of first order may shrink faster than the boundary comes nearer
-      larger = jnp.maximum(state.rate, travel(far, iterations))
-      state = state._replace(rate=jnp.where(first, larger, state.rate))
+      larger = jnp.maximum(travel(far, iterations), kept(state, point.hinge))
+      state = state._replace(
+        rate=jnp.where(first, larger, state.rate),
+        ahead=jnp.where(first, point.hinge, state.ahead),
+      )
     if not c:
       _, weight = nearest(point.hinge, point.slope * problem.example.mask)
       larger = jnp.maximum(state.c, 4 * share * weight)

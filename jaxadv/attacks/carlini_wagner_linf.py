@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxadv.attacks.carlini_wagner import cosine, look, travel
+from jaxadv.attacks.carlini_wagner import cosine, kept, look, travel
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
 
@@ -16,6 +16,7 @@ class CarliniWagnerLinfState(NamedTuple):
   modifier: Array  # [...], m
   opt: Any
   rate: Array
+  ahead: Array  # [], the hinge where the minimisation began, before the first success
   first_c: Array
   c: Array
   tau: Array  # inf: before the first success
@@ -48,7 +49,7 @@ def carlini_wagner_linf(
   learning_rate, c: 0 takes them from the gradient: Adam could go 4 times as far as a
     linear victim's boundary is; c times the mean |gradient| is 1/2. With a rate of 0,
     as long as nothing succeeded a minimisation goes on where the last one ended, and
-    takes both from the gradient there (at least the same rate).
+    takes both from the gradient there, with a rate that goes on as the last one did.
   schedule: of the learning rate within a minimisation, "cosine" (to 0) or "constant".
   refinements: how often, when a tau is given up, the attack goes back to its best point
     and goes on with the root of `decrease`.
@@ -74,6 +75,7 @@ def carlini_wagner_linf(
       modifier=zero,
       opt=adam.init(zero),
       rate=jnp.float32(learning_rate),
+      ahead=infinity,
       first_c=jnp.float32(c),
       c=jnp.float32(c),
       tau=infinity,
@@ -94,9 +96,11 @@ def carlini_wagner_linf(
       far = jnp.nan_to_num(
         point.hinge / jnp.where(total > 0, total, jnp.inf), posinf=1.0
       )
-      # distances of first order may shrink faster than the boundary comes nearer
-      larger = jnp.maximum(state.rate, travel(far, iterations))
-      state = state._replace(rate=jnp.where(first, larger, state.rate))
+      larger = jnp.maximum(travel(far, iterations), kept(state, point.hinge))
+      state = state._replace(
+        rate=jnp.where(first, larger, state.rate),
+        ahead=jnp.where(first, point.hinge, state.ahead),
+      )
     if not c:
       slope = jnp.abs(point.slope) * problem.example.mask
       mean = jnp.sum(slope) / jnp.maximum(jnp.sum(problem.example.mask), 1)
