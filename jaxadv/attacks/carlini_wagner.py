@@ -204,7 +204,9 @@ def carlini_wagner(
     first = (state.iteration == 0) & (state.upper >= _UNBOUNDED)
     if not learning_rate:
       far, _ = nearest(point.hinge, point.slope * point.gain)
-      larger = jnp.maximum(travel(far, iterations), kept(state, point.hinge))
+      # after the last search none is left to come nearer: first order is believed
+      going = jnp.where(state.search < search_steps - 1, kept(state, point.hinge), 0.0)
+      larger = jnp.maximum(travel(far, iterations), going)
       state = state._replace(
         rate=jnp.where(first, larger, state.rate),
         ahead=jnp.where(first, point.hinge, state.ahead),
