@@ -2,8 +2,8 @@
 
 Seconds are those of the process's own threads (`time.process_time`), so that other work
 on the machine counts little; a transform that uses several cores is charged for all.
-What the device needs is beside them: the clips per second that a victim judges there,
-and a network of the paper's width with random weights, by the clock.
+What the device needs is beside them, by the clock: the clips per second that a victim
+judges there, and those of a network as wide as P0's, of random weights.
 """
 
 import time

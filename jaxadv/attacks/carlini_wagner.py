@@ -75,10 +75,11 @@ def travel(step: Array, iterations: int) -> Array:
 
 
 def kept(state, hinge: Array) -> Array:
-  """Of the last search's rate, what brings a hinge down twice as far as is left. [].
+  """The last search's rate, or less where it went fast enough. [].
 
-  As the last search, which found nothing, brought it down from `state.ahead`; at most
-  all. Distances of first order may shrink faster than the boundary comes nearer.
+  At the pace of that search, which brought the hinge from `state.ahead` to what it is
+  and found nothing, the next one then brings it down by twice what is left. Distances
+  of first order may shrink faster than the boundary comes nearer. 0 before any search.
   """
   fell = state.ahead - hinge
   return state.rate * jnp.where(2 * hinge < fell, 2 * hinge / fell, 1.0)
@@ -143,9 +144,9 @@ def carlini_wagner(
     1e-1 or 1e-5 of the box: c is twice that at which a linear victim's minimum is the
     nearest boundary, and Adam could go 4 times as far as that in every coordinate.
     With a rate of 0, as long as no search has won the next one goes on where the last
-    one ended, and takes both from the gradient there (at least ten times c, and a
-    rate that goes on as the last search did); then the rate is that of the distance
-    found.
+    one ended, and takes both from the gradient there, c at least ten times the last; a
+    rate as the last search's progress asks for where that is more, but in the last
+    search. After the first success the rate is that of the distance found.
   schedule: of the learning rate within a search, "cosine" (to 0) or "constant".
   restart: where the next search begins, "zero" or "away": at minus the sum of the best
     modifiers of the searches so far, where other classes are near.
