@@ -144,9 +144,9 @@ def carlini_wagner(
     1e-1 or 1e-5 of the box: c is twice that at which a linear victim's minimum is the
     nearest boundary, and Adam could go 4 times as far as that in every coordinate.
     With a rate of 0, as long as no search has won the next one goes on where the last
-    one ended, and takes both from the gradient there, c at least ten times the last; a
-    rate as the last search's progress asks for where that is more, but in the last
-    search. After the first success the rate is that of the distance found.
+    one ended, and takes both from the gradient there, c at least ten times the last,
+    the rate what that search's progress asks for where that is more (not the last
+    search). After the first success the rate is that of the distance found.
   schedule: of the learning rate within a search, "cosine" (to 0) or "constant".
   restart: where the next search begins, "zero" or "away": at minus the sum of the best
     modifiers of the searches so far, where other classes are near.
@@ -206,10 +206,10 @@ def carlini_wagner(
     if not learning_rate:
       far, _ = nearest(point.hinge, point.slope * point.gain)
       # after the last search none is left to come nearer: first order is believed
-      going = jnp.where(state.search < search_steps - 1, kept(state, point.hinge), 0.0)
-      larger = jnp.maximum(travel(far, iterations), going)
+      pace = jnp.where(state.search < search_steps - 1, kept(state, point.hinge), 0.0)
+      rate = jnp.maximum(travel(far, iterations), pace)
       state = state._replace(
-        rate=jnp.where(first, larger, state.rate),
+        rate=jnp.where(first, rate, state.rate),
         ahead=jnp.where(first, point.hinge, state.ahead),
       )
     if not c:

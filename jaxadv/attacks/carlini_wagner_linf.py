@@ -49,7 +49,8 @@ def carlini_wagner_linf(
   learning_rate, c: 0 takes them from the gradient: Adam could go 4 times as far as a
     linear victim's boundary is; c times the mean |gradient| is 1/2. With a rate of 0,
     as long as nothing succeeded a minimisation goes on where the last one ended, and
-    takes both from the gradient there, with a rate that goes on as the last one did.
+    takes both from the gradient there, the rate what the last one's progress asks
+    for where that is more.
   schedule: of the learning rate within a minimisation, "cosine" (to 0) or "constant".
   refinements: how often, when a tau is given up, the attack goes back to its best point
     and goes on with the root of `decrease`.
@@ -96,9 +97,9 @@ def carlini_wagner_linf(
       far = jnp.nan_to_num(
         point.hinge / jnp.where(total > 0, total, jnp.inf), posinf=1.0
       )
-      larger = jnp.maximum(travel(far, iterations), kept(state, point.hinge))
+      rate = jnp.maximum(travel(far, iterations), kept(state, point.hinge))
       state = state._replace(
-        rate=jnp.where(first, larger, state.rate),
+        rate=jnp.where(first, rate, state.rate),
         ahead=jnp.where(first, point.hinge, state.ahead),
       )
     if not c:

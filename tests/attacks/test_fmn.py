@@ -66,7 +66,7 @@ def test_fmn_changes_the_fewest_coordinates(scale):
   found = sizes(lanes.best.delta, "l0")
   assert len(set(fewest)) >= 4 and lanes.best.success.all()
   assert (found >= fewest).all() and (found <= fewest + 1).all()
-  assert (found == fewest).mean() >= 0.85
+  assert (found == fewest).mean() >= 0.85  # 0.9; a longer step has 0.95, see BUILD.md
 
 
 def test_targeted_fmn_reaches_the_minimal_distance():
