@@ -17,8 +17,11 @@ from jaxadv.victim import load_victim
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory):
   # processes that are started again would spend most of their time compiling
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent  # what one worker compiled, the others find
   settings = {
-    "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+    "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
   }
