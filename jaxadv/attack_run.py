@@ -86,7 +86,7 @@ def run_attack(
   devices, usage = jax.local_devices(), Usage()
   began, cached = time.perf_counter(), compile_cache.hits()
   key = jax.random.key(settings["seed"])
-  placed = engine.replicate((variables, key), devices)
+  placed = engine.replicate((plan.params(variables), key), devices)
   finished = {row["id"] for row in done}
   starts = None
   if any(stage.attack.needs_start for stage in plan.stages):
@@ -163,7 +163,7 @@ def attack_bucket(
 ) -> Iterator[list[dict[str, Any]]]:
   """Attacks jobs of one length; yields rows as they are stored.
 
-  placed: variables and key, on all devices. lanes: of `choose_lanes`. Nothing is
+  placed: `plan.params` and key, on all devices. lanes: of `choose_lanes`. Nothing is
   compiled where no clip can be used.
   """
   skipped = workdir.read_skipped(recorder.folder, recorder.process)

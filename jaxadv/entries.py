@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxadv import problem
 from jaxadv.attacks import ATTACKS, repeat, survey
 from jaxadv.build import lookup, make, transform
@@ -14,7 +16,7 @@ from jaxadv.errors import InputError
 from jaxadv.keys import check_value
 from jaxadv.losses import LOSSES, Objective, targeted, untargeted
 from jaxadv.norm_lifts import framewise
-from jaxadv.norms import NORMS, Norm
+from jaxadv.norms import NORMS, Norm, unlimited
 from jaxadv.problem import BUDGETS, Threat
 from jaxadv.transforms.twins import Twin, twin
 
@@ -34,12 +36,30 @@ class AttackPlan(NamedTuple):
   draws: tuple[int, ...] = ()
 
   def bind(self, logits_fn: Callable, stage: Stage) -> Bind:
-    """The problem of a stage: the victim, behind the transforms if there are any."""
-    if not self.through:
-      return problem.bind(logits_fn, self.threat, stage.objective)
-    return problem.bind_through(
-      logits_fn, self.threat, stage.objective, self.through, self.draws
-    )
+    """The problem of a stage: the victim, behind the transforms if there are any.
+
+    Of `params` of the victim's: a radius that is an argument is no constant of the
+    program, which entries that differ in nothing else then share.
+    """
+
+    def bound(params, key, example):
+      variables, radius = params
+      # no budget stays what it is: projections then know that there is no ball
+      limited = not unlimited(self.threat.radius)
+      threat = self.threat._replace(radius=radius) if limited else self.threat
+      if self.through:
+        bind = problem.bind_through(
+          logits_fn, threat, stage.objective, self.through, self.draws
+        )
+      else:
+        bind = problem.bind(logits_fn, threat, stage.objective)
+      return bind(variables, key, example)
+
+    return bound
+
+  def params(self, variables: Any) -> tuple[Any, np.float32]:
+    """What the problem of `bind` takes, of a victim's variables."""
+    return variables, np.float32(self.threat.radius)
 
   @property
   def attack(self) -> Attack:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxadv import entries
+from jaxadv import core, drive, entries
 from jaxadv.errors import InputError
 
 PGD = {"method": "pgd", "norm": "l2", "radius": 20.0, "budget": "snr_db", "steps": 3}
@@ -44,6 +44,30 @@ def test_an_attack_through_a_set_draws_where_draws_differ():
   assert np.linalg.norm(noisy - x) == pytest.approx(0.1 * np.linalg.norm(x), rel=1e-4)
   assert len(np.unique(rough)) <= 16
   np.testing.assert_allclose(vague / vague[5] * x[5], x, atol=1e-6)
+
+
+@pytest.mark.parametrize("budget", ["absolute", "relative", "snr_db"])
+def test_entries_that_differ_in_the_radius_alone_are_one_program(budget):
+  x = np.sin(np.arange(32, dtype=np.float32))
+  batch, key = core.examples(x[None], np.array([0])), jax.random.key(0)
+  weights = np.cos(np.arange(96, dtype=np.float32)).reshape(3, 32)
+
+  def planned(**changes):
+    entry = PGD | {"budget": budget} | changes
+    plan = entries.attack_plan("a", entry, target=False)
+    bind = plan.bind(lambda weights, x: weights @ x, plan.stages[0])
+    solve = jax.jit(drive.solve_batch(drive.driver(plan.attack, bind)))
+    params = plan.params(weights)
+    return solve, params, solve.lower(params, key, batch).as_text()
+
+  solve, near, program = planned(radius=0.5)
+  _, far, same = planned(radius=0.25)
+  assert program == same != planned(radius=0.5, steps=4)[-1]
+  signal = 1.0 if budget == "absolute" else np.linalg.norm(x)
+  for radius, params in ((0.5, near), (0.25, far)):
+    share = 10 ** (-radius / 20) if budget == "snr_db" else radius
+    size = np.linalg.norm(solve(params, key, batch).best.delta)
+    assert size == pytest.approx(share * signal, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def row(
   """Cells of an attack, and its useful share in %. Weighted by the clips' lengths."""
   devices = jax.local_devices()
   placed: tuple[Any, jax.Array]
-  placed = engine.replicate((victim.variables, jax.random.key(0)), devices)
+  placed = engine.replicate((plan.params(victim.variables), jax.random.key(0)), devices)
   steps, useful, computed, seconds, compiling = [], 0, 0, 0.0, 0.0
   for chunks, examples in buckets:
     chosen = attack_run.choose_lanes(chunks, len(examples), settings)

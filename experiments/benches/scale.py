@@ -75,7 +75,7 @@ def point(grows: str, value: int, at: Mapping[str, int], settings) -> Point:
   first = next(noise(1, at["chunks"] * CHUNK_SAMPLES, settings["seed"]))
   key = jax.random.key(settings["seed"])
   placed: tuple[Any, jax.Array]
-  placed = engine.replicate((model.init(key, first.x), key), devices)
+  placed = engine.replicate((plan.params(model.init(key, first.x)), key), devices)
   logits = lambda variables, x: model.apply(variables, x)  # noqa: E731
   compiled = engine.compile_lanes(
     drive.driver(plan.attack, plan.bind(logits, plan.stages[0]), plan.goal),
