@@ -82,11 +82,21 @@ def _beaten(one: Entry, other: Entry) -> list[dict]:
 
 
 def _against(guard, pairs, said):
-  for one, other in pairs:
-    lost = _beaten(one, other)
-    text = said.format(one=one.name, other=other.name, count=len(lost))
-    many = len(lost) > _BEATEN * len(one.rows)
-    yield find(guard, one.name, lost, text) if many else None
+  """One finding for each `one`: the rival that beats it on most clips speaks for all.
+
+  pairs: (one, other), those of one together. A sweep over n radii has n^2 of them.
+  """
+  for _, group in itertools.groupby(pairs, lambda pair: pair[0].name):
+    beaten = [(one, other, _beaten(one, other)) for one, other in group]
+    one, other, most = max(beaten, key=lambda pair: len(pair[-1]))
+    few = _BEATEN * len(one.rows)
+    lost = [rows for *_, rows in beaten if len(rows) > few]
+    text = said.format(one=one.name, other=other.name, count=len(most))
+    every = {row["id"]: row for rows in lost for row in rows}
+    if len(lost) > 1:
+      text += f" ({len(lost) - 1} more like it beat it, on {len(every)} clips in all)"
+    rows = [every[at] for at in sorted(every)]
+    yield find(guard, one.name, rows, text) if lost else None
 
 
 def _strong(entries):

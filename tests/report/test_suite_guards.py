@@ -133,6 +133,24 @@ def test_success_may_fall_by_half_a_point(tmp_path, clips, lost, won, falls):
     assert f"{100 / 199:.1f} points" in mine[0].said
 
 
+def test_one_flag_for_all_rivals_of_a_sweep(tmp_path):
+  won = {"success": True, "success_loop": True}
+  config = {"pgd": SNR | {"method": "pgd"}}
+  made = [row for row in rows() if row["attack"] == "pgd"]
+  for rival, beats in (("a", [6]), ("b", [6, 7]), ("c", []), ("d", [0, 7])):
+    config[rival] = SNR | {"method": "fgsm", "radius": 20.0 + len(config)}
+    for clip in range(8):
+      result = won if clip in beats or clip < 4 else failed()
+      row = make_row(clip, rival, steps=2, backward_passes=2, **result)
+      made.append(row | {"l2": 1.0})
+  findings = examine(run(tmp_path, made, config)).findings
+  (found,) = (f for f in findings if f.guard == "iterative >= single step")
+  assert found.attack == "pgd"
+  assert "b, a single step, beats pgd on 2 clips" in found.said
+  assert "(2 more like it beat it, on 2 clips in all)" in found.said
+  assert found.examples == ("clip 6#.wav", "clip 7#.wav")
+
+
 def test_attacks_through_a_transform_are_not_judged_without_it(tmp_path):
   aware = {"transform": "noise", "snr_db": 20.0}
   config = SOUND | {"pgd": SOUND["pgd"] | {"through": aware}}
