@@ -71,10 +71,13 @@ def attack_victim(
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
   buckets = jobs.choose_jobs(dataset, settings)
   # a path may come to hold other weights or clips: rows must not be mixed
-  settings["found"] = {
+  found: dict[str, Any] = {
     "victim_weights": victim.digest,
     "clips": jobs.jobs_digest(buckets),
   }
+  if files := build.files_read(settings["attacks"]):
+    found["files"] = files
+  settings["found"] = found
   variables = inference(victim, settings["precision"])
   folder = workdir.claim(settings["workdir"], settings, share[0])
   logits, device = judge(victim.logits), jax.devices()[0].device_kind
@@ -121,6 +124,10 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, entries.AttackPlan]:
       raise InputError(
         f"runtime.only has {name!r}: the config's attacks are {', '.join(listed)}"
       )
+  if "clean" in listed:
+    raise InputError(
+      "an attack is called 'clean', as tables of transforms call the clips: rename it"
+    )
   names = [name for name in listed if not only or name in only.split(",")]
   if not names:
     raise InputError("the config lists no attacks: add one to `attacks`")

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxadv import build, cli, cost, data, keys, workdir
 from jaxadv.errors import InputError
-from jaxadv.judge import probabilities
+from jaxadv.judge import NO_ANSWER, probabilities
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.predictions import Prediction, read_predictions, write_predictions
 from jaxadv.report import card, list_skipped
@@ -105,6 +106,9 @@ def predict(
   samples = runtime["batch_chunks"] * CHUNK_SAMPLES
   judged = probabilities(victim.logits, victim.variables, clips, samples)
   for clip, probs in tqdm(judged, f"{victim.name} {split}", len(ordered)):
+    if np.isnan(probs).any():
+      skipped[clip.file] = NO_ANSWER
+      continue
     said, sure = int(probs.argmax()), float(probs.max())
     names = (classes[clip.label], clip.verified, classes[said])
     yield Prediction(victim.name, split, clip.index, clip.file, *names, sure)

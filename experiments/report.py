@@ -24,10 +24,7 @@ _MOST_LINES, _MOST_COLUMNS = 60, 12  # that a terminal can stand
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.REPORT_KEYS)
-  folders = [folder for folder in settings["runs"].split(",") if folder]
-  if not folders:
-    raise InputError("no folder to report on: give --config.runs=DIR,DIR")
-  found = gather(folders)
+  found = gather(keys.folders(settings, "runs"))
   grids = tables(found.runs, found.predictions) | transfer_tables(found.transfers)
   if found.transformed:
     grids |= p0.tables(found.transformed)

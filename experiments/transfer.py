@@ -48,9 +48,9 @@ class Example(NamedTuple):
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.TRANSFER_KEYS)
-  runs = gather_runs(listed(settings, "sources"))
+  runs = gather_runs(keys.folders(settings, "sources"))
   examples = choose_examples(runs, settings["runtime"]["only"])
-  victims = load_victims(listed(settings, "victims"), runs)
+  victims = load_victims(keys.folders(settings, "victims"), runs)
   # a path may come to hold other weights or rows: they must not be mixed
   settings["found"] = {
     "sources": sorted({one.fields["source_config_hash"] for one in examples}),
@@ -75,14 +75,6 @@ def main(config: ConfigDict) -> None:
   write_grids(folder / "tables", grids)
   said = list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())])
   print("\n\n".join([*(to_text(to_table(grid)) for grid in grids.values()), said]))
-
-
-def listed(settings: Mapping[str, Any], key: str) -> list[str]:
-  """The folders that a key names, at least one."""
-  folders = [folder for folder in settings[key].split(",") if folder]
-  if not folders:
-    raise InputError(f"{key} names no folder: give --config.{key}=DIR,DIR")
-  return folders
 
 
 def choose_examples(runs: Sequence[Run], only: str) -> list[Example]:
@@ -207,19 +199,24 @@ def probabilities(
   runtime: Mapping[str, Any],
   skipped: dict[str, str],
 ) -> Iterator[tuple[Path, np.ndarray]]:
-  """Yields (path, probabilities [classes]) of every WAV that can be read."""
+  """Yields (path, probabilities [classes]) of every WAV that can be read and judged."""
   clips = [data.Clip(n, str(path), path, -1, False) for n, path in enumerate(paths)]
   ordered = [clip for _, some in data.by_bucket(clips) for clip in some]
   loaded = data.load(
     ordered, threads=runtime["threads"], processes=runtime["processes"]
   )
   usable = data.usable(loaded, skipped, tqdm.write)
-  yield from judge.probabilities(
+  judged = judge.probabilities(
     victim.logits,
     victim.variables,
     ((clip.path, x) for clip, x, _ in usable),
     runtime["batch_chunks"] * CHUNK_SAMPLES,
   )
+  for path, probs in judged:
+    if np.isnan(probs).any():
+      skipped[str(path)] = judge.NO_ANSWER
+    else:
+      yield path, probs
 
 
 if __name__ == "__main__":

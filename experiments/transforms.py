@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from jaxadv import build, cli, data, keys, record, results, workdir
 from jaxadv.errors import InputError
-from jaxadv.judge import probabilities
+from jaxadv.judge import NO_ANSWER, probabilities
 from jaxadv.models.frontends import CHUNK_SAMPLES
 from jaxadv.report import list_skipped
 from jaxadv.report.folder import Run
@@ -27,7 +27,7 @@ from jaxadv.report.p0 import tables
 from jaxadv.report.p0_figures import write_figures
 from jaxadv.report.tables import to_text
 from jaxadv.stored import Example, choose_attacks, choose_examples, not_listed
-from jaxadv.transforms import Transform, transform_all
+from jaxadv.transforms import Transform, transform_all, user
 from jaxadv.victim import Victim, load_victims
 
 _FLUSH_S = 10.0  # a judged example waits at most about so long for its row
@@ -37,17 +37,19 @@ def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.TRANSFORMS_KEYS)
   transforms = build.transforms(settings["transforms"])
-  runs = gather_runs(settings["sources"].split(","))
+  runs = gather_runs(keys.folders(settings, "sources"))
   victims = load_victims(settings["victims"]).values()
   by_name = {victim.name: victim for victim in victims}
   for run in runs:
     check_victim(run, by_name)
   wanted = choose_attacks(runs, settings["only"])
-  # a path may come to hold other weights or rows: they must not be mixed
+  # a path may come to hold other weights, rows or code: they must not be mixed
   settings["found"] = {
     "sources": sorted({row["config_hash"] for run in runs for row in run.rows}),
     "victims": {name: victim.digest for name, victim in by_name.items()},
   }
+  if files := build.files_read(settings["transforms"]):
+    settings["found"]["files"] = files
   folder = workdir.claim(settings["workdir"], settings)
   shared = {
     "config_hash": workdir.config_hash(settings),
@@ -58,6 +60,8 @@ def main(config: ConfigDict) -> None:
   for name, victim in by_name.items():
     own = [run for run in runs if run.rows[0]["model"] == name]
     examples = choose_examples(own, wanted, settings, transforms)
+    if settings["wavs"] != "wav":
+      judge_as_stored(victim, examples, settings)
     for through in not_listed(examples, transforms):
       print(
         f"warning: attacks of {name} went through {through}, and nothing of it is "
@@ -72,8 +76,8 @@ def main(config: ConfigDict) -> None:
       f"{folder}/skipped.csv"
     )
   grids = tables(rows)
-  drawn = write_figures(rows, folder / "figures")
   write_grids(folder / "tables", grids)
+  drawn = write_figures(rows, folder / "figures")
   said = list_skipped([f"{file}: {why}" for file, why in sorted(skipped.items())])
   shown = [grid for stem, grid in grids.items() if stem != "p0_all"]
   print("\n\n".join([*(to_text(to_table(grid)) for grid in shown), said]))
@@ -94,6 +98,22 @@ def check_victim(run: Run, victims: Mapping[str, Victim]) -> None:
       f"{run.workdir} attacked {name!r} when its weights were {then}, and they are "
       f"{victims[name].digest}: give the victim of that run, or attack again"
     )
+
+
+def judge_as_stored(
+  victim: Victim, examples: Sequence[Example], settings: Mapping[str, Any]
+) -> None:
+  """Sets new_label and new_conf of adversarials to what the victim says of the files.
+
+  The rows of an attack say it of the float32 ones.
+  """
+  as_it_is = user(np.asarray)
+  own = [one for one in examples if one.fields["attack"] != "clean"]
+  wanted = {(one.clip_id, as_it_is.name) for one in own}
+  unread = lambda *_: None  # noqa: E731  (listed when a transform meets it)
+  for one, _, probs in heard(victim, own, [as_it_is], settings, wanted, unread):
+    said = {"new_label": victim.classes[probs.argmax()], "new_conf": probs.max()}
+    one.fields.update(said)
 
 
 def apply_transforms(
@@ -190,7 +210,10 @@ def heard(
   samples = runtime["batch_chunks"] * CHUNK_SAMPLES
   judged = probabilities(victim.logits, victim.variables, usable(), samples)
   for (one, name), probs in judged:
-    yield one, name, probs
+    if np.isnan(probs).any():
+      failed(one.clip_id, name, NO_ANSWER)
+    else:
+      yield one, name, probs
 
 
 if __name__ == "__main__":

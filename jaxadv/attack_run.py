@@ -197,6 +197,7 @@ def attack_bucket(
 
   looks = ensemble.worst_case(plan.stages, run_stage, by_id)
   yield from record(looks, recorder, held, usage)
+  skipped |= recorder.skipped
   workdir.write_skipped(recorder.folder, skipped, recorder.process)
 
 

@@ -3,8 +3,10 @@
 Those of attacks: entries.py.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxadv.data import CLASSES, Dataset, read_dataset
@@ -12,6 +14,19 @@ from jaxadv.errors import InputError
 from jaxadv.keys import check_value
 from jaxadv.models import FRONTENDS, MODELS, WAVEFORMS, Classifier
 from jaxadv.transforms import TRANSFORMS, Transform, chain
+
+
+def files_read(config: Mapping[str, Any]) -> dict[str, str]:
+  """The files that transforms in a config are made of: path -> 12 hex digits of it."""
+  found = {}
+  for key, value in config.items():
+    if isinstance(value, Mapping):
+      found |= files_read(value)
+    elif key in ("function", "impulse_response") and value:
+      path = Path(value.rpartition(":")[0] if key == "function" else value)
+      if path.is_file():
+        found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+  return found
 
 
 def lookup(table: Mapping[str, Any], name: str, key: str) -> Any:

@@ -22,7 +22,7 @@ def join(distributed: str) -> tuple[int, int]:
   if not distributed:
     return 0, 1
   if distributed == "auto":
-    jax.distributed.initialize()
+    _initialize(distributed)
     return jax.process_index(), jax.process_count()
   matched = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", distributed)
   if not matched or int(matched[3]) >= int(matched[2]):
@@ -31,8 +31,19 @@ def join(distributed: str) -> tuple[int, int]:
       "with an INDEX from 0 to COUNT - 1, such as 10.0.0.1:1234,2,0"
     )
   address, count, index = matched[1], int(matched[2]), int(matched[3])
-  jax.distributed.initialize(address, count, index)
+  _initialize(distributed, address, count, index)
   return index, count
+
+
+def _initialize(distributed: str, *where) -> None:
+  try:
+    jax.distributed.initialize(*where)
+  except (ValueError, RuntimeError) as error:
+    said = " ".join(str(error).split())
+    raise InputError(
+      f"runtime.distributed is {distributed!r}, and the processes do not find each "
+      f"other ({said}): give HOST:PORT,COUNT,INDEX, and start all of them"
+    ) from error
 
 
 def wait_for_all(what: str) -> None:

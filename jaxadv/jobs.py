@@ -43,9 +43,15 @@ def choose_jobs(
     return [Job(base + t, clip, t) for t in targets if t != clip.label]
 
   buckets = data.by_bucket(clips)
-  return [
+  chosen = [
     (chunks, [j for clip in some for j in jobs(clip)]) for chunks, some in buckets
   ]
+  if clips and not any(some for _, some in chosen):
+    raise InputError(
+      f"targets is {settings['targets']!r}, and every clip is of that class already: "
+      "give another target, or more of data.classes"
+    )
+  return chosen
 
 
 def jobs_digest(buckets: Sequence[tuple[int, Sequence[Job]]]) -> str:
@@ -121,11 +127,18 @@ def load_starts(
     starts.setdefault(clip.label, x[:samples])
   for _, jobs in buckets:
     for job in jobs:
-      if _wanted(job, starts) not in starts:
+      if _wanted(job, starts) in starts:
+        continue
+      if job.target < 0:
         raise InputError(
-          f"the attack begins at a clip of {classes[job.target]!r}, of which the data "
-          "has none that can be used: take it off the targets"
+          "an untargeted attack that begins at a clip of another class needs two "
+          f"classes with clips that can be used, and the data has {len(starts)}: add "
+          "one to data.classes, or leave the attack out with --config.runtime.only"
         )
+      raise InputError(
+        f"the attack begins at a clip of {classes[job.target]!r}, of which the data "
+        "has none that can be used: take it off the targets"
+      )
   return starts
 
 

@@ -7,6 +7,15 @@ import jax
 import numpy as np
 
 Tag = TypeVar("Tag")
+NO_ANSWER = "the victim says NaN or infinity"
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """[..., classes] -> probabilities, float64; NaN where the victim has no answer."""
+  said = logits.astype(np.float64)
+  with np.errstate(invalid="ignore"):
+    powers = np.exp(said - said.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def judge(logits_fn: Callable) -> Callable[[Any, np.ndarray], np.ndarray]:
@@ -42,6 +51,8 @@ def answers(
 ) -> Iterator[tuple[Tag, np.ndarray]]:
   """Yields (tag, probabilities float64 [classes]) of every waveform, as judged.
 
+  All of them NaN where the victim has no answer (NO_ANSWER).
+
   logits: of `judge`. tagged: (anything, x [n]) of any lengths, read as they are needed.
   About `samples` samples are judged at once, always as many clips of a length, so that
   each length is compiled once; clips of one length keep their order.
@@ -52,10 +63,8 @@ def answers(
     xs = [x for _, x in some]
     size = max(1, samples // len(xs[0]))
     padded = np.stack(xs + [np.zeros_like(xs[0])] * (size - len(xs)))
-    said = logits(params, padded)[: len(xs)].astype(np.float64)
-    powers = np.exp(said - said.max(1, keepdims=True))
     tags = [tag for tag, _ in some]
-    return zip(tags, powers / powers.sum(1, keepdims=True), strict=True)
+    return zip(tags, softmax(logits(params, padded)[: len(xs)]), strict=True)
 
   for tag, x in tagged:
     some = waiting.setdefault(len(x), [])

@@ -226,6 +226,14 @@ _CHOICES = {
 }
 
 
+def folders(settings: Mapping[str, Any], key: str) -> list[str]:
+  """The folders that settings[key] lists, "DIR,DIR". InputError for none."""
+  found = [folder for folder in settings[key].split(",") if folder]
+  if not found:
+    raise InputError(f"{key} names no folder: give --config.{key}=DIR,DIR")
+  return found
+
+
 def check(config: Mapping[str, Any], keys: Mapping[str, Any], prefix: str = "") -> None:
   """InputError for a key that is unknown, missing, of another type or out of range."""
   for key in config:

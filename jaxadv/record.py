@@ -18,6 +18,7 @@ from jaxadv.data import Clip, pad_to_chunks
 from jaxadv.engine import Outcome
 from jaxadv.ensemble import Found
 from jaxadv.entries import AttackPlan
+from jaxadv.judge import NO_ANSWER, softmax
 from jaxadv.models.frontends import SAMPLE_RATE_HZ
 from jaxadv.problem import Threat
 from jaxadv.victim import Victim
@@ -130,19 +131,26 @@ class Recorder:
     self.folder, self.victim, self._logits = folder, victim, logits
     self._common, self.batch = common, batch
     self._plan, self.process = plan, process
+    self.skipped: dict[str, str] = {}  # file -> why it has no row
 
   def store(self, finished: list[Finished]) -> list[dict[str, Any]]:
-    """Writes the WAVs, then the rows, of at most `batch` examples: the rows."""
+    """Writes the WAVs, then the rows, of at most `batch` examples: the rows.
+
+    What the victim has no answer to has none, and is in `skipped`.
+    """
     if not finished:
       return []
     stored = [self._store_wavs(one) for one in finished]
     heard = np.stack([x for _, xs in stored for x in xs])  # clean, float32, PCM16
     padding = ((0, 3 * self.batch - len(heard)), (0, 0))
     logits = self._logits(self.victim.variables, np.pad(heard, padding))
-    rows = [
-      self._row(one, paths, xs, logits[3 * n : 3 * n + 3])
-      for n, (one, (paths, xs)) in enumerate(zip(finished, stored, strict=True))
-    ]
+    rows = []
+    for n, (one, (paths, xs)) in enumerate(zip(finished, stored, strict=True)):
+      said = softmax(logits[3 * n : 3 * n + 3])
+      if np.isnan(said).any():
+        self.skipped[one.job.clip.file] = NO_ANSWER
+      else:
+        rows.append(self._row(one, paths, xs, said))
     results.append(self.folder, rows, process=self.process)
     return rows
 
@@ -172,12 +180,11 @@ class Recorder:
         workdir.write_bytes(path, wav)
     return files, [_read_back(wav) for wav in wavs]
 
-  def _row(self, one: Finished, paths, heard, logits) -> dict[str, Any]:
+  def _row(self, one: Finished, paths, heard, said) -> dict[str, Any]:
     names, (label, target) = self.victim.classes, (one.job.clip.label, one.job.target)
     found, threat = one.found, self._plan.threat
     watch = found.outcome.watch
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    clean, adversarial, pcm16 = shifted / shifted.sum(1, keepdims=True)
+    clean, adversarial, pcm16 = said
     delta = heard[1].astype(np.float64) - heard[0]
     l2 = float(np.linalg.norm(delta))
     signal = np.linalg.norm(heard[0].astype(np.float64))

@@ -149,16 +149,21 @@ def parts(folder: Path, table: str = "rows") -> list[Path]:
 def read(folder: Path, table: str = "rows") -> list[dict]:
   """All rows of a folder as dicts, sorted by (attack as first seen, id).
 
+  A row of "rows" that is there twice, as two processes may write it where a run goes on
+  with fewer, is read once.
   Raises InputError for a part that is damaged.
   """
   rows = []
   for part in parts(folder, table):
     try:
       rows += pq.read_table(part, schema=_SCHEMAS[table]).to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
       raise InputError(
         f"{part} is damaged ({error}): delete it, and the same command computes its "
         "rows again"
       ) from error
+  if table == "rows":
+    same = ("model", "attack", "id", "config_hash")
+    rows = list({tuple(row[name] for name in same): row for row in rows}.values())
   order = {name: n for n, name in enumerate(dict.fromkeys(r["attack"] for r in rows))}
   return sorted(rows, key=lambda row: (order[row["attack"]], row["id"]))

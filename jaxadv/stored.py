@@ -48,17 +48,23 @@ def choose_examples(
 
   With examples="all", adversarials that failed too; clean clips that were misclassified
   have none. wavs: "wav" (float32) or "wav_pcm16", the column with the file; new_label,
-  new_conf and snr_db are the float32 file's in both cases.
+  new_conf and snr_db are those of the row, the float32 file's.
   """
   wavs, which = settings["wavs"], settings["examples"]
   verdict = {"wav": "success", "wav_pcm16": "success_pcm16"}[wavs]
   clean: dict[tuple[str, str], Example] = {}
+  sounds: dict[str, str] = {}
   examples = []
   for run in runs:
     through = {name: known_transform(run, name, listed) for name in attacks}
     for row in run.rows:
       if not row["clean_correct"] or row["attack"] not in attacks:
         continue
+      if sounds.setdefault(row["file"], row["clip_sha256"]) != row["clip_sha256"]:
+        raise InputError(
+          f"two clips of {row['model']}'s sources are called {row['file']} and are not "
+          "the same: give their runs a --config.workdir each"
+        )
       as_clip = example_of(run, row, "wav_clean", f"clean/{row['file']}", through)
       as_clip.fields.update(
         attack="clean",

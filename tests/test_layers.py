@@ -56,7 +56,7 @@ ALLOWED = {
   "checkpoint": {"errors", "workdir"},
   "victim": STAGES | {"build", "checkpoint", "keys", "workdir"},
   "inference": {"errors", "models", "victim"},
-  "record": STAGES | {"entries", "ensemble", "results", "victim", "workdir"},
+  "record": STAGES | {"entries", "ensemble", "judge", "results", "victim", "workdir"},
   "jobs": {"core", "data", "errors", "record"},
   "attack_run": STAGES
   | {"entries", "ensemble", "jobs", "record", "victim", "workdir"}

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxadv import results
+from jaxadv.errors import InputError
 
 TEXTS = (
   "model",
@@ -162,3 +163,20 @@ def test_a_value_of_another_type_raises(tmp_path):
   with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
     results.append(tmp_path, [row(1, success="yes")])
   assert results.read(tmp_path) == []
+
+
+def test_what_two_processes_stored_twice_is_read_once(tmp_path):
+  results.append(tmp_path, [row(1), row(2)])
+  results.append(tmp_path, [row(2), row(2, "fgsm")], process=1)
+  found = [(r["attack"], r["id"]) for r in results.read(tmp_path)]
+  assert found == [("pgd", 1), ("pgd", 2), ("fgsm", 2)]
+
+
+def test_a_part_that_is_damaged_within_is_said(tmp_path):
+  results.append(tmp_path, [row(n) for n in range(50)])
+  (path,) = results.parts(tmp_path)
+  content = bytearray(path.read_bytes())
+  content[4:400] = bytes(396)  # pages, not the footer
+  path.write_bytes(content)
+  with pytest.raises(InputError, match="is damaged"):
+    results.read(tmp_path)

@@ -26,7 +26,7 @@ class Run(NamedTuple):
   @property
   def classes(self) -> list[str]:
     """Class names in the model's order; of a run without them, those of the rows."""
-    named = {row[key] for row in self.rows for key in ("label", "new_label")}
+    named = {row[key] for row in self.rows for key in ("label", "target", "new_label")}
     return list(self.facts.get("classes") or sorted(named - {None}))
 
 
@@ -65,13 +65,12 @@ def _json(path: Path) -> dict:
 
 def _skipped(workdir: Path) -> list[dict]:
   """Of all processes that wrote to the folder."""
-  read = []
+  reasons: dict[str, str] = {}
   for path in sorted(workdir.glob("skipped*.csv")):
     with open(path, newline="", encoding="utf-8") as file:
-      read += csv.DictReader(file)
-  return [
-    {"file": row.get("file") or "", "reason": row.get("reason") or ""} for row in read
-  ]
+      for row in csv.DictReader(file):
+        reasons[row.get("file") or ""] = row.get("reason") or ""
+  return [{"file": file, "reason": reason} for file, reason in reasons.items()]
 
 
 def flatten(values: Mapping, prefix: str = "") -> list[tuple[str, str]]:

@@ -116,8 +116,8 @@ def table_5(adversarial: Sequence[dict]) -> Grid:
   tried = transforms_of(adversarial)
   for attack in dict.fromkeys(name(row) for row in adversarial):
     own = [row for row in adversarial if name(row) == attack]
-    # each adversarial once, not once per transform
-    once = list({(row["model"], row["id"]): row for row in own}.values())
+    # each adversarial once, not once per transform; ids begin anew in each split
+    once = list({(row["model"], row["id"], row["file"]): row for row in own}.values())
     by_model = list(cells_of(once).values())
     shown = (numbers(by_model, "snr_db"), numbers(by_model, "new_conf"))
     for transform, found in best(own, 3):

@@ -89,12 +89,15 @@ def table(rows: Sequence[dict]) -> Grid:
   return Grid("Adaptive attacks: do the defences stand?", columns, lines, caption)
 
 
-def draw(path: Path, rows: Sequence[dict]) -> None:
+def draw(path: Path, rows: Sequence[dict]) -> bool:
   """A panel per transform: success after it against the SNR, plain and adaptive.
 
-  The method with most attacks is a curve, the others are points.
+  The method with most attacks is a curve, the others are points. False where there is
+  nothing to draw: no clip is right after a transform that an attack knew of.
   """
   found = points(rows)
+  if not found:
+    return False
   methods = _methods(found)
   transforms = list(dict.fromkeys(point.transform for point in found))
   across = min(_PER_ROW, len(transforms))
@@ -128,6 +131,7 @@ def draw(path: Path, rows: Sequence[dict]) -> None:
     beside = 4 if across > 2 else 2  # a column has no room for more
     figure.legend(handles=handles, loc="outside upper center", ncols=beside)
     save(figure, path)
+  return True
 
 
 def _style(kind: str, method: int) -> dict:

@@ -46,8 +46,7 @@ def write_figures(rows: Sequence[dict], folder: Path) -> list[Path]:
     ("p0_adaptive", sorted_rows.adaptive, p0_adaptive.draw),
     ("p0_robust", sorted_rows.robust, p0_robust.draw),
   ):
-    if some:
-      draw(folder / stem, some)
+    if draw(folder / stem, some):
       written.append(folder / stem)
   adversarial = adversarials(sorted_rows.paper)
   for model in models(row["model"] for row in adversarial):

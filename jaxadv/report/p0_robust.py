@@ -120,9 +120,14 @@ def _label(attack: Attack) -> str:
   return f"{attack.name}, {_level_db(attack)} dB" if attack.snr_db else attack.name
 
 
-def draw(path: Path, rows: Sequence[dict]) -> None:
-  """A panel per SNR: success after each transform, a mark per attack."""
+def draw(path: Path, rows: Sequence[dict]) -> bool:
+  """A panel per SNR: success after each transform, a mark per attack.
+
+  False where there is nothing to draw: no clip is right after any transform.
+  """
   attacks = attacks_of(rows)
+  if not attacks:
+    return False
   transforms = order(rows, attacks)
   levels = list(dict.fromkeys(map(_level_db, attacks)))
   sets = list(dict.fromkeys(attack.members for attack in attacks))
@@ -163,6 +168,7 @@ def draw(path: Path, rows: Sequence[dict]) -> None:
     columns = len(handles)
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=columns)
     save(figure, path)
+  return True
 
 
 def _draw_attack(
@@ -183,7 +189,7 @@ def _draw_attack(
       markersize=4,
       elinewidth=0.7,
       linestyle="none",
-      label=_set_name(attack) if place == 0 else None,
+      label=_set_name(attack),
     )
 
 

@@ -24,19 +24,23 @@ from jaxadv.transforms.transform import (
 
 
 class Codec(NamedTuple):
-  """delay_samples: what the decoder leaves of the encoder's delay at the start."""
+  """container, demuxer: what ffmpeg calls the file when it writes and reads it.
+
+  delay_samples: what the decoder leaves of the encoder's delay at the start.
+  """
 
   encoder: str
   container: str
+  demuxer: str  # left to guess, ffmpeg misses one in 50 files of a few frames
   rate_hz: int = SAMPLE_RATE_HZ
   delay_samples: int = 0
 
 
 # MP3: the container's LAME header says what to skip; Opus: its own header does. ADTS
 # says nothing, and ffmpeg's AAC encoder starts one frame early
-MP3 = Codec("libmp3lame", "mp3")
-AAC = Codec("aac", "adts", delay_samples=1024)
-OPUS = Codec("libopus", "ogg", rate_hz=48000)
+MP3 = Codec("libmp3lame", "mp3", "mp3")
+AAC = Codec("aac", "adts", "aac", delay_samples=1024)
+OPUS = Codec("libopus", "ogg", "ogg", rate_hz=48000)
 
 # MPEG-1 layer III, the layer's form at 32 kHz: ISO/IEC 11172-3, section 2.4.2.3
 MP3_KBIT = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -122,7 +126,7 @@ def transcode(
   at_rate = _resample(x, SAMPLE_RATE_HZ, codec.rate_hz)
   file = io.BytesIO()
   _encode(at_rate, file, codec, bitrate_kbit)
-  y = _decode(file)[codec.delay_samples :]
+  y = _decode(file, codec)[codec.delay_samples :]
   return _fit(_resample(_fit(y, len(at_rate)), codec.rate_hz, SAMPLE_RATE_HZ), len(x))
 
 
@@ -139,11 +143,11 @@ def _encode(x: np.ndarray, file: io.BytesIO, codec: Codec, bitrate_kbit: int):
       container.mux(stream.encode(part))
 
 
-def _decode(file: io.BytesIO) -> np.ndarray:
+def _decode(file: io.BytesIO, codec: Codec) -> np.ndarray:
   import av
 
   file.seek(0)
-  with av.open(file, "r") as container:
+  with av.open(file, "r", format=codec.demuxer) as container:
     return np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
 
 

@@ -10,7 +10,9 @@ import pytest
 import soundfile
 import tiny
 
-from jaxadv import results
+from jaxadv import results, stored
+from jaxadv.errors import InputError
+from jaxadv.report.folder import read_run
 
 HERE = Path(__file__).parent
 COUNTER = """
@@ -205,6 +207,48 @@ def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(
   assert names.count("backwards") == names.count("half") > 0
 
 
+def test_what_the_victim_has_no_answer_to_is_listed(attacked, victim, tmp_path, capsys):
+  folder = tmp_path / "run"
+  (tmp_path / "own.py").write_text("def loud(x):\n  return x / abs(x).max() * 3e38\n")
+  changes = {"transforms__backwards__function": f"{tmp_path}/own.py:loud"}
+  command = transforms(attacked[0], victim, folder, **changes)
+  assert tiny.call(command, capsys).code == 0
+  names = {row["transform"] for row in read(folder).values()}
+  assert "half" in names and "backwards" not in names
+  assert (
+    "backwards,the victim says NaN or infinity" in (folder / "skipped.csv").read_text()
+  )
+  # rows of two functions must not be mixed
+  (tmp_path / "own.py").write_text("def loud(x):\n  return x\n")
+  assert "own.py was" in tiny.sentence(tiny.call(command, capsys))
+
+
+def test_files_of_16_bits_are_judged_as_they_are(attacked, victim, tmp_path, capsys):
+  (tmp_path / "own.py").write_text("def same(x):\n  return x\n")
+  changes = {"transforms__backwards__function": f"{tmp_path}/own.py:same"}
+  command = transforms(
+    attacked[0], victim, tmp_path / "run", wavs="wav_pcm16", **changes
+  )
+  assert tiny.call(command, capsys).code == 0
+  same = [r for r in read(tmp_path / "run").values() if r["transform"] == "backwards"]
+  floats = {(r["attack"], r["id"]): r["new_conf"] for r in results.read(attacked[0])}
+  moved = 0
+  for row in same:
+    assert row["new_label"] == row["transformed_label"]
+    if row["attack"] != "clean":
+      assert row["new_conf"] == pytest.approx(row["transformed_conf"], abs=1e-6)
+      moved += abs(row["new_conf"] - floats[row["attack"], row["id"]]) > 1e-5
+  assert moved
+
+
+def test_two_clips_of_one_name_are_refused(attacked):
+  run, settings = read_run(attacked[0]), {"wavs": "wav", "examples": "all"}
+  other = run._replace(rows=[row | {"clip_sha256": "x"} for row in run.rows])
+  assert stored.choose_examples([run, run], ["pgd"], settings, [])
+  with pytest.raises(InputError, match="are not the same"):
+    stored.choose_examples([run, other], ["pgd"], settings, [])
+
+
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
@@ -214,6 +258,7 @@ def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(
     ({"transforms__half__gain_db": "loud"}, "could not convert"),
     ({"transforms__half__transform": "gian"}, "transforms.half.transform is 'gian'"),
     ({"transforms__backwards__function": "no.py:f"}, "transforms.backwards.function"),
+    ({"sources": ","}, "sources names no folder: give --config.sources=DIR,DIR"),
     ({"victims": ""}, "no victim is named"),
     ({"victims": "bundled/vgg13"}, "is none of the victims (vgg13)"),
   ],

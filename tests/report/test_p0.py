@@ -118,6 +118,9 @@ def test_the_header_of_table_5_counts_each_adversarial_once():
     row("cat", id=1, snr_db=30.0, new_conf=0.2, transform="reverb"),
     row("cat", id=2, snr_db=60.0, new_conf=0.8),
   ]
+  # ids begin anew in each split
+  rows[0]["file"] = rows[1]["file"] = "a.wav"
+  rows[2] |= {"id": 1, "file": "b.wav"}
   line = values(p0.tables(rows)["p0_table_5"], 0)
   assert float(line["SNR mean dB"]) == 45 and float(line["New"]) == pytest.approx(0.5)
 
@@ -144,6 +147,13 @@ def test_adaptive_attacks_stand_beside_plain_ones(tmp_path):
   assert [float(line["SNR mean dB"]) for line in lines] == [40, 38]
   (png, _) = p0_figures.write_figures(rows, tmp_path)
   assert png.name == "p0_adaptive.png" and png.stat().st_size > 1000
+
+
+def test_what_has_nothing_to_draw_has_no_figure(tmp_path):
+  lost = row("cow", attack="clean", file="a.wav", new_label="cat", snr_db=None)
+  for through in ("reverb", "noise_20", "noise_20 + reverb"):
+    rows = [lost, row("dog", file="a.wav", through=through)]
+    assert p0.tables(rows) and not list(p0_figures.write_figures(rows, tmp_path))
 
 
 def test_models_are_averaged_in_the_adaptive_and_robust_tables():
