@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxadv.core import Array, Attack, Bind, Example, Problem
 from jaxadv.errors import InputError
+from jaxadv.norms import NORMS
 
 _ROUNDING = 1e-6  # samples may be so far outside the box
 
@@ -19,8 +20,8 @@ def check_examples(
 
   examples: [B, ...]. Looked at are clips, masks, labels, targets, the radius of each,
   the box, and the shape of what the victim says, for which it is traced and not run.
-  attack: whether a radius is needed, and whether it has a targeted form and one for
-  sets of labels.
+  attack: whether a radius is needed, its norms, and whether it has a targeted form and
+  one for sets of labels.
   """
   if not len(examples.x):
     raise InputError("there is no example to attack: give at least one")
@@ -33,7 +34,15 @@ def check_examples(
       "this attack goes from one label to another, and each example has a set of "
       "labels: give another attack, such as pgd, bim, apgd, fab or carlini_wagner"
     )
-  _check_clips(examples, problem.box)
+  named = [name for name, norm in NORMS.items() if norm == problem.norm]
+  if attack is not None and attack.norms and named and named[0] not in attack.norms:
+    raise InputError(
+      f"this attack is not for {named[0]}: it is defined for "
+      f"{' and '.join(attack.norms)}"
+    )
+  # what a sample is outside the box by, it would be moved by for nothing
+  slack = 0.0 if problem.norm.quantum else _ROUNDING
+  _check_clips(examples, problem.box, slack)
   radii = jax.vmap(lambda example: bind(params, key, example).radius)(examples)
   _check_radii(examples, np.asarray(radii), attack)
   _check_labels(examples, problem)
@@ -51,10 +60,10 @@ def _flat(leaf) -> np.ndarray:
   return np.asarray(leaf).reshape(len(leaf), -1)
 
 
-def _check_clips(examples, box):
+def _check_clips(examples, box, slack):
   low, high = box
-  if not low < high:
-    raise InputError(f"the box is {box}: give (low, high) with low < high")
+  if not (low < high and np.isfinite([low, high]).all()):
+    raise InputError(f"the box is {box}: give a finite (low, high) with low < high")
   x, mask = _flat(examples.x), _flat(examples.mask)
   _refuse(
     examples,
@@ -62,7 +71,7 @@ def _check_clips(examples, box):
     "{id} holds NaN or infinite samples: repair it, or leave it out",
   )
   reach = x.min(1), x.max(1)
-  outside = (reach[0] < low - _ROUNDING) | (reach[1] > high + _ROUNDING)
+  outside = (reach[0] < low - slack) | (reach[1] > high + slack)
   at = outside.argmax()
   _refuse(
     examples,
@@ -74,6 +83,12 @@ def _check_clips(examples, box):
     examples,
     ~(mask != 0).any(1),
     "{id} has a mask that allows nothing: set it to 1 where the attacker may write",
+  )
+  _refuse(
+    examples,
+    ~((mask == 0) | (mask == 1)).all(1),
+    "{id} has a mask of other values than 0 and 1: set it to 1 where the attacker may "
+    "write",
   )
 
 

@@ -88,12 +88,20 @@ class Objective(NamedTuple):
     return self.margin(logits, label, target) < -self.confidence
 
 
+def _checked(objective: Objective) -> Objective:
+  if not objective.confidence >= 0:
+    raise InputError(f"confidence is {objective.confidence!r}: give at least 0")
+  return objective
+
+
 def untargeted(loss: Loss = cross_entropy, confidence: float = 0.0) -> Objective:
   """Any label but the true one."""
-  return Objective(
-    lambda logits, label, target: -loss(logits, label),
-    lambda logits, label, target: margin(logits, label),
-    confidence,
+  return _checked(
+    Objective(
+      lambda logits, label, target: -loss(logits, label),
+      lambda logits, label, target: margin(logits, label),
+      confidence,
+    )
   )
 
 
@@ -105,11 +113,13 @@ def targeted(loss: Loss = cross_entropy, confidence: float = 0.0) -> Objective:
       return dlr_targeted(logits, label, target)
     return loss(logits, target)
 
-  return Objective(
-    towards,
-    lambda logits, label, target: -margin(logits, target),
-    confidence,
-    targeted=True,
+  return _checked(
+    Objective(
+      towards,
+      lambda logits, label, target: -margin(logits, target),
+      confidence,
+      targeted=True,
+    )
   )
 
 
@@ -142,10 +152,14 @@ def untargeted_labels(
   rule: "any_changed" (some label missing or added), "any_missed" (some true label
   missing), "all_missed" (no true label left).
   """
-  return Objective(
-    lambda logits, label, target: -loss(logits, label),
-    lambda logits, label, target: LABEL_RULES[rule](logits, label),
-    confidence,
+  if rule not in LABEL_RULES:
+    raise InputError(f"rule is {rule!r}: choose from {', '.join(LABEL_RULES)}")
+  return _checked(
+    Objective(
+      lambda logits, label, target: -loss(logits, label),
+      lambda logits, label, target: LABEL_RULES[rule](logits, label),
+      confidence,
+    )
   )
 
 
@@ -153,11 +167,13 @@ def targeted_labels(
   loss: Loss = binary_cross_entropy, confidence: float = 0.0
 ) -> Objective:
   """Exactly the target set: 1 wanted, 0 unwanted, -1 no matter."""
-  return Objective(
-    lambda logits, label, target: loss(logits, target),
-    lambda logits, label, target: -_worst(logits, target, target >= 0),
-    confidence,
-    targeted=True,
+  return _checked(
+    Objective(
+      lambda logits, label, target: loss(logits, target),
+      lambda logits, label, target: -_worst(logits, target, target >= 0),
+      confidence,
+      targeted=True,
+    )
   )
 
 

@@ -43,6 +43,13 @@ def framewise(norm: Norm, frame: int) -> Norm:
     strides = jax.vmap(norm.stride, (None, 0, 0))(radius, frames(low), frames(high))
     return jnp.sqrt(jnp.sum(strides**2))
 
+  def within_l2(radius, mask):
+    counts = jnp.sum(frames(mask), 1)  # one sample of a frame may fill its radius
+    filled = jnp.maximum(jnp.sum(counts > 0), 1)
+    return norm.within_l2(
+      radius / jnp.sqrt(1.0 * filled), frames(mask)[jnp.argmax(counts)]
+    )
+
   return norm._replace(
     size=lambda delta: jnp.max(jax.vmap(norm.size)(frames(delta))),
     project=project,
@@ -54,9 +61,7 @@ def framewise(norm: Norm, frame: int) -> Norm:
     sparse=None,
     hyperplane=None,
     remaining=None,
-    within_l2=lambda radius, count: norm.within_l2(
-      radius / jnp.sqrt(jnp.maximum(count / frame, 1.0)), jnp.minimum(count, frame)
-    ),
+    within_l2=within_l2,
   )
 
 

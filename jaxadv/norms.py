@@ -29,7 +29,7 @@ class Norm(NamedTuple):
     only, where nothing else ends a coordinate.
   dual: [...] -> [], that largest inner product; bounds as in `steepest`.
   sample: key, mask [...] -> [...], uniform in the unit ball of the masked coordinates.
-  within_l2: l2 radius [], coordinates [] -> [], the radius of the largest ball of this
+  within_l2: l2 radius [], mask [...] -> [], the radius of the largest ball of this
     norm inside the l2 ball: what turns an SNR in dB into a radius that guarantees it.
   sparse: [...], count [] -> [...], of size 1, equal parts of the `count` coordinates
     (at least one) where the argument is largest, with its sign; None where a step
@@ -69,6 +69,9 @@ def _l2_size(delta):
 
 
 def _l2_unit(delta, *bounds):
+  largest = jnp.max(jnp.abs(delta))
+  faint = (largest > 0) & (largest < _TINY)
+  delta = delta / jnp.where(faint, largest, 1.0)  # _TINY is no bound on gradients
   return delta / jnp.maximum(_l2_size(delta), _TINY)
 
 
@@ -171,10 +174,13 @@ def _l1_sparse(grad, count):
 def _l1_direction(grad):
   """Equal parts, with its sign, of the 1% of coordinates where the gradient is largest.
 
+  Of those where it is not 0: padding and what the mask forbids are not counted. More
+  than 1% where several are equal.
+
   Tramer and Boneh, Adversarial Training and Robustness for Multiple Perturbations,
   NeurIPS 2019, algorithm 1 (SLIDE).
   """
-  return _l1_sparse(grad, grad.size // 100)
+  return _l1_sparse(grad, jnp.sum(grad != 0) // 100)
 
 
 def _l1_sample(key, mask):
@@ -219,7 +225,7 @@ def _l0_sample(key, mask):
   return chosen * mask * jax.random.uniform(k_value, minval=-1.0, maxval=1.0)
 
 
-def _l0_within_l2(radius, count):
+def _l0_within_l2(radius, mask):
   raise InputError(
     "an SNR in dB says nothing about how many samples change, which is what l0 counts: "
     "give an absolute or a relative radius"
@@ -233,7 +239,7 @@ LINF = Norm(
   dual=lambda grad, *bounds: _l1_size(grad),
   direction=jnp.sign,
   sample=_linf_sample,
-  within_l2=lambda radius, count: radius / jnp.sqrt(jnp.maximum(count, 1.0)),
+  within_l2=lambda radius, mask: radius / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1.0)),
   # 2: so that most coordinates, not the largest alone, get to the surface
   stride=lambda radius, low, high: 2 * radius * jnp.sqrt(1.0 * jnp.sum(high > low)),
   hyperplane=hyperplane.nearest(lambda t, weight, room: jnp.minimum(t, room)),
@@ -245,7 +251,7 @@ L2 = Norm(
   lambda grad, *bounds: _l2_size(grad),
   _l2_unit,
   _l2_sample,
-  lambda radius, count: radius,
+  lambda radius, mask: radius,
   hyperplane=hyperplane.nearest(lambda t, weight, room: jnp.minimum(t * weight, room)),
   remaining=lambda radius, spent: jnp.sqrt(
     jnp.maximum(radius - spent, 0.0) * (radius + spent)
@@ -258,7 +264,7 @@ L1 = Norm(
   lambda grad, *bounds: _linf_size(grad),
   _l1_direction,
   _l1_sample,
-  lambda radius, count: radius,
+  lambda radius, mask: radius,
   _l1_sparse,
   # what moves the hyperplane most goes to its bound first
   hyperplane.nearest(lambda t, weight, room: jnp.where(t * weight >= 1, room, 0.0)),

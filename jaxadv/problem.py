@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxadv.core import Bind, Example, Problem
+from jaxadv.errors import InputError
 from jaxadv.losses import Objective
 from jaxadv.norms import L2, Norm, unlimited
 
@@ -26,8 +27,7 @@ def _relative(norm, radius, example):
 
 def _snr_db(norm, radius, example):
   signal = L2.size(example.x)
-  count = jnp.sum(example.mask)
-  return norm.within_l2(signal * 10.0 ** (-radius / 20.0), count)
+  return norm.within_l2(signal * 10.0 ** (-radius / 20.0), example.mask)
 
 
 BUDGETS = {"absolute": _absolute, "relative": _relative, "snr_db": _snr_db}
@@ -49,6 +49,8 @@ class Threat(NamedTuple):
 
   def radius_of(self, example: Example) -> Array | float:
     """The radius for one example, in the norm. Example -> []."""
+    if self.budget not in BUDGETS:
+      raise InputError(f"budget is {self.budget!r}: choose from {', '.join(BUDGETS)}")
     return BUDGETS[self.budget](self.norm, self.radius, example)
 
 
@@ -67,7 +69,11 @@ def bind_random(logits_fn: Callable, threat: Threat, objective: Objective) -> Bi
 
   def problem(params, key, example):
     def logits(delta):
-      return logits_fn(params, key, example.x + delta * example.mask, *example.other)
+      x = example.x + delta * example.mask
+      said = logits_fn(params, key, x, *example.other)
+      dtype = getattr(said, "dtype", jnp.float32)
+      half = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+      return said.astype(jnp.float32) if half else said
 
     radius = threat.radius_of(example)
     return Problem(example, threat.norm, radius, threat.box, objective, logits)

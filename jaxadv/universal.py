@@ -37,7 +37,7 @@ BUDGETS = {
   ),
   "snr_db": Budget(
     lambda threat, mask: threat.norm.within_l2(
-      jnp.float32(10.0 ** (-threat.radius / 20.0)), jnp.sum(mask)
+      jnp.float32(10.0 ** (-threat.radius / 20.0)), mask
     ),
     lambda threat, x: L2.size(x),
   ),

@@ -28,7 +28,7 @@ ALLOWED = {
   "transforms": {"errors", "data"},
   "core": {"norms", "losses"},
   "attacks": CORE | {"errors"},
-  "problem": CORE,
+  "problem": CORE | {"errors"},
   "inputs": CORE | {"errors"},
   "probe": CORE,
   "slopes": {"probe"},

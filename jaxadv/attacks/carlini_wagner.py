@@ -47,6 +47,9 @@ def look(problem: Problem, modifier: Array, kappa: float = 0.0) -> Point:
   (lead, (logits, trial)), slope = jax.value_and_grad(margin, has_aux=True)(delta)
   trial, slope = problem.checked(trial, slope)
   hinge = jnp.maximum(lead + problem.objective.confidence + kappa, 0.0)
+  # a tie is not won, and has a slope: what scales with the hinge is not to stop there
+  tie = (hinge == 0) & ~trial.success
+  hinge = jnp.where(tie, 1e-6 * jnp.max(jnp.abs(logits)), hinge)
   # the projection has no gradient at 0: as if it were not there
   squashed = clean + moved
   gain = half * (1 - squashed) * (1 + squashed) * problem.example.mask

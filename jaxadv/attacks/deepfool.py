@@ -107,7 +107,9 @@ def deepfool(
     # a dual is 0, or not finite, where its gradient is
     dual = jax.vmap(problem.norm.dual)(grads)
     trial, dual = problem.checked(problem.judge(state.candidate, logits), dual)
-    gap = jnp.abs(logits[rivals] - logits[leave])
+    gap = jnp.abs(logits[leave] - logits[rivals] + problem.objective.confidence)
+    # a tie is not won, and a step of 0 would leave it as it is
+    gap = jnp.where(gap == 0, 1e-6 * jnp.max(jnp.abs(logits)), gap)
     at, distance = choose(problem, rivals, gap, dual)
     if not farthest:
       # steps only come near a curved boundary; a flat one is met by the first

@@ -120,7 +120,7 @@ def fab(
     won, taken = jnp.bool_(False), jnp.int32(0)
     return FABState(problem.zero, start, start, won, segment, rivals, taken)
 
-  def advance(problem, trial, gaps, grads, succeeded):
+  def advance(problem, trial, gaps, grads, succeeded, tie):
     norm, (low, high) = problem.norm, problem.bounds
     here = jnp.where(trial.success, beta, 1.0) * trial.delta
     # from `here`, or the class just crossed would stay the nearest
@@ -134,6 +134,7 @@ def fab(
     # or a boundary that is curved would be neared for ever, and never crossed
     beyond = jnp.where(succeeded, _BEYOND[1], _BEYOND[0]) * norm.size(here)
     gap = gaps[nearest] + beyond * dual[nearest]
+    gap = jnp.where(gap == 0, tie, gap)  # a step of 0 would leave it as it is
     offsets = gap + jnp.array([0.0, jnp.vdot(normal, here)])
     points = jnp.stack([here, problem.zero])
     onto = jax.vmap(norm.hyperplane, (None, 0, 0, 0))
@@ -176,7 +177,8 @@ def fab(
     segment = _narrowed(state.segment, searching, first, smaller, gap)
     taken = state.taken + 1
     won = state.won | trial.success
-    candidate = advance(problem, trial, gaps, grads, won)
+    tie = 1e-6 * jnp.max(jnp.abs(logits))
+    candidate = advance(problem, trial, gaps, grads, won, tie)
     begin = start(key, problem, best, candidate, taken // length)
     anew = taken % length == 0
     candidate = problem.project(jnp.where(anew, begin, candidate))

@@ -52,7 +52,8 @@ def pgd(
   transforms = {
     "plain": optax.identity(),
     "momentum": optax.chain(_per_l1(), optax.trace(decay)),
-    "adam": optax.scale_by_adam(eps=1e-12),
+    # of a victim that is sure, a gradient may be 1e-20: eps is to prevent 0 / 0 only
+    "adam": optax.scale_by_adam(eps=float(jnp.finfo(jnp.float32).tiny)),
   }
   require(
     optimizer in transforms, "optimizer", optimizer, f"one of {', '.join(transforms)}"

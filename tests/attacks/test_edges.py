@@ -1,0 +1,140 @@
+"""Inputs at the edge: ties, confidence, faint gradients, half precision, bad ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_victims import Linear, curved, examples, solver
+from table import ONE_EACH
+
+from jaxadv import core, drive, losses, norm_lifts, norms, problem
+from jaxadv.attacks import ATTACKS, pgd
+from jaxadv.errors import InputError
+from jaxadv.norms import NORMS
+
+N = 24
+WEIGHTS = np.random.default_rng(0).normal(size=(3, N)).astype(np.float32)
+WIDE = (-50.0, 50.0)
+EXAMPLES = examples(np.full((2, N), 0.1), 0)
+
+
+@pytest.mark.parametrize(
+  "method, norm, hyper",
+  [
+    ("carlini_wagner", "l2", {"search_steps": 3, "iterations": 60}),
+    ("carlini_wagner_linf", "linf", {"steps": 300, "iterations": 50}),
+    ("carlini_wagner_l0", "l0", {"steps": 200, "iterations": 40}),
+    ("fab", "l2", {"iterations": 10}),
+    ("deepfool", "l2", {}),
+    ("ddn", "l2", {}),
+    ("fmn", "linf", {}),
+    ("lbfgs", "l2", {}),
+  ],
+)
+def test_a_tie_of_the_two_leading_classes_is_broken(method, norm, hyper):
+  # not won, and at no distance: steps that scale with it would be 0 for ever
+  victim = Linear(WEIGHTS, np.float32([1, 1, 0]))
+  run = solver(ATTACKS[method](**hyper), problem.Threat(NORMS[norm]), Linear)
+  best = run(victim, examples(np.zeros((1, N)), 0)).best
+  assert best.success.all() and (best.size > 0).all()
+  assert norm == "l0" or (best.size < 1e-3).all()
+
+
+@pytest.mark.parametrize("confidence", [0.3, 5.0])
+def test_deepfool_goes_as_far_as_the_confidence_asks(confidence):
+  x = np.random.default_rng(1).uniform(-0.5, 0.5, (20, N)).astype(np.float32)
+  apart = WEIGHTS[0] - WEIGHTS[1]
+  exact = (np.abs(x @ apart) + confidence) / np.linalg.norm(apart)
+  threat = problem.Threat(norms.L2, box=WIDE)
+  objective = losses.untargeted(confidence=confidence)
+  run = solver(ATTACKS["deepfool"](), threat, Linear, objective=objective)
+  victim = Linear(WEIGHTS[:2], np.zeros(2, np.float32))
+  best = run(victim, examples(x, (x @ apart < 0).astype(int))).best
+  assert best.success.all()
+  np.testing.assert_allclose(best.size, 1.02 * exact, rtol=1e-3)  # with its overshoot
+
+
+@pytest.mark.parametrize("optimizer", ["plain", "momentum", "adam"])
+def test_a_gradient_may_be_as_faint_as_a_victim_is_sure(optimizer):
+  x = np.random.default_rng(2).uniform(-0.5, 0.5, (8, N)).astype(np.float32)
+  apart = WEIGHTS[0] - WEIGHTS[1]
+  x *= 60 / np.abs(x @ apart)[:, None]  # cross-entropy's gradient is exp(-60)
+  radius = 1.5 * 60 / np.linalg.norm(apart)
+  attack = pgd(steps=40, optimizer=optimizer, random_start=False)
+  threat = problem.Threat(norms.L2, radius, box=WIDE)
+  run = solver(attack, threat, Linear)
+  victim = Linear(WEIGHTS[:2], np.zeros(2, np.float32))
+  best = run(victim, examples(x, (x @ apart < 0).astype(int))).best
+  assert best.success.mean() > 0.8
+  for faint in (1e-25, 1e-32, 1e-36):
+    size = np.linalg.norm(norms.L2.direction(jnp.full(4, faint, jnp.float32)))
+    assert size == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("row", ONE_EACH, ids=lambda row: row.method)
+def test_logits_of_half_precision_are_taken(row):
+  """Traced, not run."""
+
+  def logits(params, x):
+    return (params @ x).astype(jnp.bfloat16)
+
+  bound = problem.bind(logits, row.threat, losses.untargeted())
+  solve = drive.solve_batch(drive.driver(row.attack, bound))
+  lanes = jax.eval_shape(
+    lambda batch: solve(np.ones((4, N)), jax.random.key(0), batch), EXAMPLES
+  )
+  assert lanes.best.delta.shape == EXAMPLES.x.shape
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_an_snr_holds_for_budgets_per_frame_wherever_the_mask_lies(norm):
+  mask = np.zeros((1, 80), np.float32)
+  mask[0, 6:38] = 1  # a part of two frames of 16, and one whole
+  x = np.random.default_rng(3).normal(size=(1, 80)).astype(np.float32)
+  lifted = norm_lifts.framewise(NORMS[norm], 16)
+  threat = problem.Threat(lifted, 20.0, "snr_db", WIDE)
+  example = jax.tree.map(lambda leaf: leaf[0], examples(x, 0, mask=mask))
+  radius = threat.radius_of(example)
+  for seed in range(20):
+    loud = 9 * jax.random.normal(jax.random.key(seed), (80,)) ** 5 * mask[0]
+    delta = np.float64(lifted.project(loud, radius))
+    noise = np.linalg.norm(delta) / np.linalg.norm(x)
+    assert 0 < noise <= 0.1 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(
+  "changes, threat, objective, said",
+  [
+    ({}, {"box": (-np.inf, np.inf)}, {}, "give a finite"),
+    ({"mask": 0.5 * EXAMPLES.mask}, {}, {}, "other values than 0 and 1"),
+    ({"mask": 0 * EXAMPLES.mask}, {}, {}, "a mask that allows nothing"),
+    ({"x": EXAMPLES.x + 1}, {}, {}, "scale the clip"),
+    ({"x": EXAMPLES.x * 10 + 5e-7}, {"norm": norms.L0, "radius": 2.0}, {}, "scale the"),
+    ({}, {"budget": "snr"}, {}, "budget is 'snr': choose from absolute"),
+    ({}, {}, {"confidence": -1.0}, "confidence is -1.0: give at least 0"),
+    ({}, {}, {"confidence": np.nan}, "confidence is nan"),
+  ],
+)
+def test_bad_input_is_said(changes, threat, objective, said):
+  whole = {"norm": norms.L2, "radius": 1.0} | threat
+  norm = "l0" if whole["norm"] is norms.L0 else "l2"
+  attack = ATTACKS["jsma"]() if norm == "l0" else pgd(steps=2)
+  with pytest.raises(InputError, match=said):
+    bind = problem.bind(
+      Linear.logits, problem.Threat(**whole), losses.untargeted(**objective)
+    )
+    solve = drive.solve_batch(drive.driver(attack, bind))
+    victim = (WEIGHTS, np.zeros(3, np.float32))
+    solve(victim, jax.random.key(0), EXAMPLES._replace(**changes))
+
+
+def test_an_attack_is_not_run_in_a_norm_that_is_not_its_own():
+  bind = problem.bind(
+    curved(0).logits, problem.Threat(norms.L2, 0.5), losses.untargeted()
+  )
+  solve = drive.solve_batch(drive.driver(ATTACKS["jsma"](), bind))
+  clips = core.examples(np.zeros((1, 12), np.float32), np.zeros(1, int))
+  with pytest.raises(InputError, match="this attack is not for l2: it is defined for"):
+    solve(tuple(curved(0)), jax.random.key(0), clips)
+  with pytest.raises(InputError, match="rule is 'all_mised': choose from any_changed"):
+    losses.untargeted_labels("all_mised")
