@@ -38,15 +38,15 @@ class AttackPlan(NamedTuple):
   def bind(self, logits_fn: Callable, stage: Stage) -> Bind:
     """The problem of a stage: the victim, behind the transforms if there are any.
 
-    Of `params` of the victim's: a radius that is an argument is no constant of the
-    program, which entries that differ in nothing else then share.
+    Of `params` of the victim's: the radius is an argument of the program, which entries
+    that differ in nothing else share.
     """
 
     def bound(params, key, example):
-      variables, radius = params
+      variables, amount = params
       # no budget stays what it is: projections then know that there is no ball
       limited = not unlimited(self.threat.radius)
-      threat = self.threat._replace(radius=radius) if limited else self.threat
+      threat = self.threat._replace(amount=amount) if limited else self.threat
       if self.through:
         bind = problem.bind_through(
           logits_fn, threat, stage.objective, self.through, self.draws
@@ -59,7 +59,7 @@ class AttackPlan(NamedTuple):
 
   def params(self, variables: Any) -> tuple[Any, np.float32]:
     """What the problem of `bind` takes, of a victim's variables."""
-    return variables, np.float32(self.threat.radius)
+    return variables, np.float32(self.threat.given)
 
   @property
   def attack(self) -> Attack:

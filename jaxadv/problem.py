@@ -16,18 +16,17 @@ from jaxadv.norms import L2, Norm, unlimited
 Array = jax.Array
 
 
-def _absolute(norm, radius, example):
+def _absolute(norm, amount, example):
   # no budget stays a float: projections then know that there is no ball
-  return radius if unlimited(radius) else jnp.float32(radius)
+  return amount if unlimited(amount) else jnp.float32(amount)
 
 
-def _relative(norm, radius, example):
-  return radius * norm.size(example.x * example.mask)
+def _relative(norm, amount, example):
+  return amount * norm.size(example.x * example.mask)
 
 
-def _snr_db(norm, radius, example):
-  signal = L2.size(example.x)
-  return norm.within_l2(signal * 10.0 ** (-radius / 20.0), example.mask)
+def _snr_db(norm, amount, example):
+  return norm.within_l2(L2.size(example.x) * amount, example.mask)
 
 
 BUDGETS = {"absolute": _absolute, "relative": _relative, "snr_db": _snr_db}
@@ -40,18 +39,27 @@ class Threat(NamedTuple):
     ("relative"), or such that SNR = 10 log10(|x|^2 / |delta|^2) >= radius dB
     ("snr_db": the largest ball of the norm in which that is certain).
   box: the range of x + delta; x must be within it.
+  amount: of the budget, `given`, where a program takes it as an argument; None: it is a
+    constant of the program.
   """
 
   norm: Norm
   radius: float = float("inf")
   budget: str = "absolute"
   box: tuple[float, float] = (-1.0, 1.0)
+  amount: Array | None = None
+
+  @property
+  def given(self) -> float:
+    """The radius; of an SNR in dB the noise's share of the clip's l2 size."""
+    return 10.0 ** (-self.radius / 20.0) if self.budget == "snr_db" else self.radius
 
   def radius_of(self, example: Example) -> Array | float:
     """The radius for one example, in the norm. Example -> []."""
     if self.budget not in BUDGETS:
       raise InputError(f"budget is {self.budget!r}: choose from {', '.join(BUDGETS)}")
-    return BUDGETS[self.budget](self.norm, self.radius, example)
+    amount = self.given if self.amount is None else self.amount
+    return BUDGETS[self.budget](self.norm, amount, example)
 
 
 def bind(logits_fn: Callable, threat: Threat, objective: Objective) -> Bind:

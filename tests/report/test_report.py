@@ -146,6 +146,15 @@ def test_a_run_without_one_success_has_a_report(tmp_path):
   assert "0.00" in write_report(tmp_path)
 
 
+def test_a_killed_run_has_the_classes_that_it_aimed_at(tmp_path):
+  results.append(tmp_path, [make_row(0, "a", target="Tuba", **failed())])
+  assert read_run(tmp_path).classes == ["Cello", "Tuba"]
+  rows = [{"file": "b.wav", "reason": "short"}]
+  for name in ("skipped.csv", "skipped-1.csv"):
+    (tmp_path / name).write_text("file,reason\nb.wav,short\n")
+  assert read_run(tmp_path).skipped == rows
+
+
 def test_rows_of_two_configs_are_told(tmp_path):
   results.append(tmp_path, [make_row(0, "a"), make_row(1, "a", config_hash="c1")])
   write_report(tmp_path)
