@@ -124,11 +124,11 @@ def choose_plans(settings: Mapping[str, Any]) -> dict[str, entries.AttackPlan]:
       raise InputError(
         f"runtime.only has {name!r}: the config's attacks are {', '.join(listed)}"
       )
-  if "clean" in listed:
+  names = [name for name in listed if not only or name in only.split(",")]
+  if "clean" in names:
     raise InputError(
       "an attack is called 'clean', as tables of transforms call the clips: rename it"
     )
-  names = [name for name in listed if not only or name in only.split(",")]
   if not names:
     raise InputError("the config lists no attacks: add one to `attacks`")
   asked = {"target": bool(settings["targets"]), "precision": settings["precision"]}

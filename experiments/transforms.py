@@ -50,6 +50,8 @@ def main(config: ConfigDict) -> None:
   }
   if files := build.files_read(settings["transforms"]):
     settings["found"]["files"] = files
+  if settings["wavs"] != "wav":
+    settings["found"]["judged"] = settings["wavs"]  # before the transform
   folder = workdir.claim(settings["workdir"], settings)
   shared = {
     "config_hash": workdir.config_hash(settings),
@@ -61,7 +63,7 @@ def main(config: ConfigDict) -> None:
     own = [run for run in runs if run.rows[0]["model"] == name]
     examples = choose_examples(own, wanted, settings, transforms)
     if settings["wavs"] != "wav":
-      judge_as_stored(victim, examples, settings)
+      examples = judge_as_stored(victim, examples, settings, skipped)
     for through in not_listed(examples, transforms):
       print(
         f"warning: attacks of {name} went through {through}, and nothing of it is "
@@ -101,19 +103,27 @@ def check_victim(run: Run, victims: Mapping[str, Victim]) -> None:
 
 
 def judge_as_stored(
-  victim: Victim, examples: Sequence[Example], settings: Mapping[str, Any]
-) -> None:
-  """Sets new_label and new_conf of adversarials to what the victim says of the files.
+  victim: Victim,
+  examples: Sequence[Example],
+  settings: Mapping[str, Any],
+  skipped: dict[str, str],
+) -> list[Example]:
+  """The examples, new_label and new_conf being what the victim says of these files.
 
-  The rows of an attack say it of the float32 ones.
+  The rows of an attack say it of the float32 ones. Judged at every start; what can't be
+  is skipped.
   """
   as_it_is = user(np.asarray)
   own = [one for one in examples if one.fields["attack"] != "clean"]
   wanted = {(one.clip_id, as_it_is.name) for one in own}
-  unread = lambda *_: None  # noqa: E731  (listed when a transform meets it)
-  for one, _, probs in heard(victim, own, [as_it_is], settings, wanted, unread):
+
+  def failed(clip_id, name, reason):
+    skipped[clip_id] = reason
+
+  for one, _, probs in heard(victim, own, [as_it_is], settings, wanted, failed):
     said = {"new_label": victim.classes[probs.argmax()], "new_conf": probs.max()}
     one.fields.update(said)
+  return [one for one in examples if one.clip_id not in skipped]
 
 
 def apply_transforms(

@@ -168,6 +168,8 @@ def attack_bucket(
   """
   skipped = workdir.read_skipped(recorder.folder, recorder.process)
   held: dict[int, tuple[Job, Example, int]] = {}
+  for job in jobs:
+    skipped.pop(recorder.place(job), None)
   by_id, devices = {job.id: job for job in jobs}, jax.local_devices()
   logits_fn = recorder.victim.logits
 

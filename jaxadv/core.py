@@ -60,6 +60,11 @@ class Trial(NamedTuple):
   grad_size: Array
 
 
+def tie_break(logits: Array) -> Array:
+  """A lead next to none, for steps that scale with the lead. [K] -> []."""
+  return 1e-6 * jnp.max(jnp.where(jnp.isfinite(logits), jnp.abs(logits), 0.0))
+
+
 class Problem(NamedTuple):
   """All that an attack may know of its victim during one step.
 

@@ -44,11 +44,11 @@ def framewise(norm: Norm, frame: int) -> Norm:
     return jnp.sqrt(jnp.sum(strides**2))
 
   def within_l2(radius, mask):
-    counts = jnp.sum(frames(mask), 1)  # one sample of a frame may fill its radius
-    filled = jnp.maximum(jnp.sum(counts > 0), 1)
-    return norm.within_l2(
-      radius / jnp.sqrt(1.0 * filled), frames(mask)[jnp.argmax(counts)]
-    )
+    # a frame with its radius filled has 1 / each of that in l2
+    each = jax.vmap(norm.within_l2, (None, 0))(jnp.float32(1.0), frames(mask))
+    each = jnp.broadcast_to(each, len(frames(mask)))
+    filled = jnp.any(frames(mask) != 0, 1)
+    return radius / jnp.sqrt(jnp.maximum(jnp.sum(filled / each**2), 1.0))
 
   return norm._replace(
     size=lambda delta: jnp.max(jax.vmap(norm.size)(frames(delta))),

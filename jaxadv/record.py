@@ -131,12 +131,13 @@ class Recorder:
     self.folder, self.victim, self._logits = folder, victim, logits
     self._common, self.batch = common, batch
     self._plan, self.process = plan, process
-    self.skipped: dict[str, str] = {}  # file -> why it has no row
+    self.skipped: dict[str, str] = {}  # `place` -> why it has no row
 
   def store(self, finished: list[Finished]) -> list[dict[str, Any]]:
     """Writes the WAVs, then the rows, of at most `batch` examples: the rows.
 
-    What the victim has no answer to has none, and is in `skipped`.
+    What the victim has no answer to has none, and is in `skipped`: the next start tries
+    it again, as it does a file that can't be read.
     """
     if not finished:
       return []
@@ -148,11 +149,16 @@ class Recorder:
     for n, (one, (paths, xs)) in enumerate(zip(finished, stored, strict=True)):
       said = softmax(logits[3 * n : 3 * n + 3])
       if np.isnan(said).any():
-        self.skipped[one.job.clip.file] = NO_ANSWER
+        self.skipped[self.place(one.job)] = NO_ANSWER
       else:
         rows.append(self._row(one, paths, xs, said))
     results.append(self.folder, rows, process=self.process)
     return rows
+
+  def place(self, job: Job) -> str:
+    """What an example is called in a list: the attack, the file, the target."""
+    aim = f" to {self.victim.classes[job.target]}" if job.target >= 0 else ""
+    return f"{self._common['attack']} {job.clip.file}{aim}"
 
   def _store_wavs(self, one: Finished):
     # the row number in the CSV: two folders may hold files of one name

@@ -150,7 +150,7 @@ def read(folder: Path, table: str = "rows") -> list[dict]:
   """All rows of a folder as dicts, sorted by (attack as first seen, id).
 
   A row of "rows" that is there twice, as two processes may write it where a run goes on
-  with fewer, is read once.
+  with fewer, is read once, as in the last part by name.
   Raises InputError for a part that is damaged.
   """
   rows = []

@@ -48,7 +48,7 @@ def choose_examples(
 
   With examples="all", adversarials that failed too; clean clips that were misclassified
   have none. wavs: "wav" (float32) or "wav_pcm16", the column with the file; new_label,
-  new_conf and snr_db are those of the row, the float32 file's.
+  new_conf and snr_db are as the attack's row has them, of the float32 file.
   """
   wavs, which = settings["wavs"], settings["examples"]
   verdict = {"wav": "success", "wav_pcm16": "success_pcm16"}[wavs]
@@ -60,10 +60,12 @@ def choose_examples(
     for row in run.rows:
       if not row["clean_correct"] or row["attack"] not in attacks:
         continue
-      if sounds.setdefault(row["file"], row["clip_sha256"]) != row["clip_sha256"]:
+      digest = row["clip_sha256"]  # null in rows of old versions
+      if digest and sounds.setdefault(row["file"], digest) != digest:
         raise InputError(
           f"two clips of {row['model']}'s sources are called {row['file']} and are not "
-          "the same: give their runs a --config.workdir each"
+          "the same: run this for one of the sources at a time, each with a "
+          "--config.workdir of its own"
         )
       as_clip = example_of(run, row, "wav_clean", f"clean/{row['file']}", through)
       as_clip.fields.update(

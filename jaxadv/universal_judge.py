@@ -12,7 +12,7 @@ import numpy as np
 from jaxadv import data, workdir
 from jaxadv.core import Example
 from jaxadv.data.audio import CHUNK_SAMPLES
-from jaxadv.judge import answers
+from jaxadv.judge import NO_ANSWER, answers
 from jaxadv.problem import Threat
 from jaxadv.universal import heard
 from jaxadv.victim import Victim
@@ -91,12 +91,16 @@ class Judge(NamedTuple):
       self._voices(u, noise),
       self.settings["runtime"]["batch_chunks"] * CHUNK_SAMPLES,
     )
+    silent = set()
     for (clip, voice, snr), probs in judged:
-      if voice == "clean":
+      if np.isnan(probs).any():
+        silent.add(clip.index)
+        self.skipped[clip.file] = NO_ANSWER
+      elif voice == "clean":
         self.clean[clip.index] = int(probs.argmax())
       else:
         said.setdefault(clip.index, {})[voice] = int(probs.argmax()), snr
-    clips = [clip for clip in self.clips if clip.index in said]
+    clips = [c for c in self.clips if c.index in said and c.index not in silent]
     return [self._row(clip, said[clip.index]) for clip in clips]
 
   def _voices(self, u, noise) -> Iterator[tuple[tuple[data.Clip, str, float], Any]]:

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import optax
 
 from jaxadv.attacks.checks import require
-from jaxadv.core import SMALLEST, Array, Attack, Problem, Trial, unjudged, where
+from jaxadv.core import (
+  SMALLEST,
+  Array,
+  Attack,
+  Problem,
+  Trial,
+  tie_break,
+  unjudged,
+  where,
+)
 
 
 class Point(NamedTuple):
@@ -49,7 +58,7 @@ def look(problem: Problem, modifier: Array, kappa: float = 0.0) -> Point:
   hinge = jnp.maximum(lead + problem.objective.confidence + kappa, 0.0)
   # a tie is not won, and has a slope: what scales with the hinge is not to stop there
   tie = (hinge == 0) & ~trial.success
-  hinge = jnp.where(tie, 1e-6 * jnp.max(jnp.abs(logits)), hinge)
+  hinge = jnp.where(tie, tie_break(logits), hinge)
   # the projection has no gradient at 0: as if it were not there
   squashed = clean + moved
   gain = half * (1 - squashed) * (1 + squashed) * problem.example.mask
@@ -141,7 +150,7 @@ def carlini_wagner(
   point over all iterations counts (goal: smallest).
   abort_early: an example whose objective fell by less than 0.01% over a tenth of the
     iterations ends its search; over 10 of them at least, for Adam overshoots at first.
-  steps: search_steps * iterations. The threat's norm ranks the trials; give l2.
+  steps: search_steps * iterations. The threat's norm is l2.
 
   learning_rate, c: 0 takes them from the first gradient, for perturbations may be
     1e-1 or 1e-5 of the box: c is twice that at which a linear victim's minimum is the

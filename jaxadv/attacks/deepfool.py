@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv.attacks.checks import require
-from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
+from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, tie_break, unjudged
 
 
 class DeepFoolState(NamedTuple):
@@ -109,7 +109,7 @@ def deepfool(
     trial, dual = problem.checked(problem.judge(state.candidate, logits), dual)
     gap = jnp.abs(logits[leave] - logits[rivals] + problem.objective.confidence)
     # a tie is not won, and a step of 0 would leave it as it is
-    gap = jnp.where(gap == 0, 1e-6 * jnp.max(jnp.abs(logits)), gap)
+    gap = jnp.where(gap == 0, tie_break(logits), gap)
     at, distance = choose(problem, rivals, gap, dual)
     if not farthest:
       # steps only come near a curved boundary; a flat one is met by the first

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxadv.attacks.checks import require
-from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
+from jaxadv.core import SMALLEST, Array, Attack, Trial, tie_break, unjudged, where
 
 # past the boundary, as a share of the size so far: until the first success, and after
 _BEYOND = 1e-2, 3e-4
@@ -177,8 +177,7 @@ def fab(
     segment = _narrowed(state.segment, searching, first, smaller, gap)
     taken = state.taken + 1
     won = state.won | trial.success
-    tie = 1e-6 * jnp.max(jnp.abs(logits))
-    candidate = advance(problem, trial, gaps, grads, won, tie)
+    candidate = advance(problem, trial, gaps, grads, won, tie_break(logits))
     begin = start(key, problem, best, candidate, taken // length)
     anew = taken % length == 0
     candidate = problem.project(jnp.where(anew, begin, candidate))

@@ -15,11 +15,12 @@ class PGDState(NamedTuple):
   opt: Any  # of the optax transformation
 
 
-def _per_l1():
-  """Gradients divided by their l1 size, as momentum wants them."""
+def _per(size):
+  """Gradients divided by `size` of their magnitudes; 0 stays 0."""
 
   def update(updates, state, params=None):
-    return updates / jnp.maximum(jnp.sum(jnp.abs(updates)), 1e-30), state
+    whole = size(jnp.abs(updates))
+    return updates / jnp.where(whole > 0, whole, 1.0), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -40,9 +41,9 @@ def pgd(
   random_start: uniform in the ball; else at 0.
   optimizer: "plain": g is the gradient. "momentum": g <- decay * g + grad / |grad|_1
     (Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018, eq. 6).
-    "adam": Adam's update in place of the direction, at the size that its signs would
-    have (Uesato et al., Adversarial Risk and the Dangers of Evaluating Against Weak
-    Attacks, ICML 2018).
+    "adam": Adam's update, of gradients divided by their largest entry, in place of the
+    direction, at the size that its signs would have (Uesato et al., Adversarial Risk
+    and the Dangers of Evaluating Against Weak Attacks, ICML 2018).
   Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR
   2018, section 2.1. In l1 the direction is sparse: norms.Norm.direction.
   """
@@ -51,9 +52,9 @@ def pgd(
   require(decay >= 0, "decay", decay, "0 or more")
   transforms = {
     "plain": optax.identity(),
-    "momentum": optax.chain(_per_l1(), optax.trace(decay)),
-    # of a victim that is sure, a gradient may be 1e-20: eps is to prevent 0 / 0 only
-    "adam": optax.scale_by_adam(eps=float(jnp.finfo(jnp.float32).tiny)),
+    "momentum": optax.chain(_per(jnp.sum), optax.trace(decay)),
+    # of a victim that is sure, a gradient may be 1e-20: far below any eps of Adam's
+    "adam": optax.chain(_per(jnp.max), optax.scale_by_adam(eps=1e-12)),
   }
   require(
     optimizer in transforms, "optimizer", optimizer, f"one of {', '.join(transforms)}"

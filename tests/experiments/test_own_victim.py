@@ -1,5 +1,6 @@
 """Victims that users bring: attacked through a config like ours."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,30 @@ def test_a_function_is_attacked_to_the_end(dataset, tmp_path):
   x, _ = soundfile.read(tmp_path / "run" / fooled["wav"], dtype="float32")
   levels = np.asarray(own_victim.band_levels(x))
   assert CLASS_OF_BAND[levels.argmax()] == fooled["new_label"] != fooled["label"]
+
+
+def test_what_it_has_no_answer_to_has_no_row_and_is_listed(dataset, tmp_path, capsys):
+  folder = tmp_path / "run"
+  command = tiny.attack(
+    dataset,
+    f"{FILE}:silent_on_long_clips",
+    folder,
+    runtime__only="white_noise,pgd",
+    runtime__guards=False,
+    attacks__pgd__steps=2,
+  )
+  assert tiny.call(command, capsys).code == 0
+  with open(folder / "skipped.csv", newline="") as file:
+    skipped = {row["file"]: row["reason"] for row in csv.DictReader(file)}
+  long = {
+    f"{attack} {label}1.wav"
+    for attack in ("white_noise", "pgd")
+    for label in tiny.CLASSES
+  }
+  assert skipped == dict.fromkeys(long, "the victim says NaN or infinity")
+  assert {row["file"] for row in results.read(folder)} == {
+    f"{label}0.wav" for label in tiny.CLASSES
+  }
 
 
 def test_a_flax_module_says_what_the_function_says(tensors, tmp_path):
