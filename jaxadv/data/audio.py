@@ -77,7 +77,7 @@ def read_audio(
   for next_hz in (band_limit_hz, sample_rate_hz):
     if next_hz and next_hz != rate_hz:
       x, rate_hz = soxr.resample(x, rate_hz, next_hz, quality="HQ"), next_hz
-  if not x.any():
+  if len(x) and not x.any():  # of one frame soxr may leave none
     raise BadClip("silent after resampling: nothing is left in so narrow a band")
   announced = frames_after_resampling(*header, sample_rate_hz)
   # two resamplings round twice; the bucket was chosen from the header
