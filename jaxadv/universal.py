@@ -36,9 +36,7 @@ BUDGETS = {
     lambda threat, x: threat.norm.size(x),
   ),
   "snr_db": Budget(
-    lambda threat, mask: threat.norm.within_l2(
-      jnp.float32(10.0 ** (-threat.radius / 20.0)), mask
-    ),
+    lambda threat, mask: threat.norm.within_l2(jnp.float32(threat.given), mask),
     lambda threat, x: L2.size(x),
   ),
 }

@@ -125,8 +125,7 @@ def test_an_snr_holds_for_budgets_per_frame_wherever_the_mask_lies(norm):
 )
 def test_bad_input_is_said(changes, threat, objective, said):
   whole = {"norm": norms.L2, "radius": 1.0} | threat
-  norm = "l0" if whole["norm"] is norms.L0 else "l2"
-  attack = ATTACKS["jsma"]() if norm == "l0" else pgd(steps=2)
+  attack = ATTACKS["jsma"]() if whole["norm"] is norms.L0 else pgd(steps=2)
   with pytest.raises(InputError, match=said):
     bind = problem.bind(
       Linear.logits, problem.Threat(**whole), losses.untargeted(**objective)
