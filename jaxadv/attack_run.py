@@ -96,16 +96,17 @@ def run_attack(
   total = sum(len(jobs) for _, jobs in buckets)
   own = {job.id for _, jobs in buckets for job in jobs}
   done = [row for row in done if row["id"] in own]
-  bound = None  # on chunks at once, once memory was full
+  bound = None  # on a program's chunks at once, once memory was full
   with Progress(common["attack"], total, done) as progress:
     for chunks, jobs in buckets:
       while left := [job for job in jobs if job.id not in finished]:
         # of all jobs, not of those left: a resumed run compiles the same program
-        lanes = choose_lanes(chunks, len(jobs), settings, bound)
+        lanes = choose_lanes(chunks, len(jobs), settings)
+        at_most = None if bound is None else max(1, bound // chunks)
         recorder = Recorder(folder, victim, plan, logits, common, lanes[0], process)
         try:
           for rows in attack_bucket(
-            plan, placed, left, settings, recorder, usage, lanes, starts
+            plan, placed, left, settings, recorder, usage, lanes, starts, at_most
           ):
             finished |= {row["id"] for row in rows}
             progress.update(rows)
@@ -125,12 +126,11 @@ def run_attack(
 
 
 def choose_lanes(
-  chunks: int, jobs: int, settings: Mapping[str, Any], bound: int | None = None
+  chunks: int, jobs: int, settings: Mapping[str, Any]
 ) -> tuple[int, int]:
   """(lanes to compile first, the most that are of use), of each device.
 
-  runtime.lane_chunks is the chunks at once; 0: what suits the device. bound: on the
-  chunks at once, whatever is asked for.
+  runtime.lane_chunks is the chunks at once; 0: what suits the device.
   """
   devices = jax.local_devices()
   each = -(-jobs // len(devices))
@@ -138,8 +138,6 @@ def choose_lanes(
     most = max(1, asked // chunks)
   else:
     most = memory.most_lanes(devices[0].platform, chunks)
-  if bound is not None:
-    most = min(most, max(1, bound // chunks))
   most = min(most, each)
   return (most if asked else min(most, max(1, memory.FIRST_CHUNKS // chunks))), most
 
@@ -160,10 +158,12 @@ def attack_bucket(
   usage: Usage,
   lanes: tuple[int, int],
   starts: Mapping[int, np.ndarray] | None = None,
+  at_most: int | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
   """Attacks jobs of one length; yields rows as they are stored.
 
-  placed: `plan.params` and key, on all devices. lanes: of `choose_lanes`. Nothing is
+  placed: `plan.params` and key, on all devices. lanes: of `choose_lanes`, for an attack
+  of one pass a step; at_most: lanes of any program, once memory was full. Nothing is
   compiled where no clip can be used.
   """
   skipped = workdir.read_skipped(recorder.folder, recorder.process)
@@ -180,7 +180,8 @@ def attack_bucket(
     if first is None:
       return
     passes = stage.attack.forward_passes, stage.attack.backward_passes
-    at_first, most = (memory.lanes_for(n, *passes) for n in lanes)
+    suiting = (memory.lanes_for(n, *passes) for n in lanes)
+    at_first, most = (min(n, at_most or n) for n in suiting)
     usage.lanes = at_first
     compiled = engine.compile_lanes(
       drive.driver(stage.attack, plan.bind(logits_fn, stage), plan.goal),

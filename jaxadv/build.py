@@ -13,19 +13,20 @@ from jaxadv.data import CLASSES, Dataset, read_dataset
 from jaxadv.errors import InputError
 from jaxadv.keys import check_value
 from jaxadv.models import FRONTENDS, MODELS, WAVEFORMS, Classifier
-from jaxadv.transforms import TRANSFORMS, Transform, chain
+from jaxadv.transforms import TRANSFORMS, Transform, chain, custom
 
 
 def files_read(config: Mapping[str, Any]) -> dict[str, str]:
-  """The files that transforms in a config are made of: path -> 12 hex digits of it."""
+  """The files that transforms in a config name: name -> 12 hex digits of the file."""
   found = {}
   for key, value in config.items():
     if isinstance(value, Mapping):
       found |= files_read(value)
     elif key in ("function", "impulse_response") and value:
-      path = Path(value.rpartition(":")[0] if key == "function" else value)
-      if path.is_file():
-        found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+      place = value.rpartition(":")[0] if key == "function" else value
+      path = custom.file_of(place) if key == "function" else Path(place)
+      if path is not None and path.is_file():
+        found[place] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
   return found
 
 

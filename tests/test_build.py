@@ -53,3 +53,16 @@ def test_options_are_the_networks_own():
 def test_a_model_that_does_not_fit_together(changes, said):
   with pytest.raises(InputError, match=said):
     build.classifier(MODEL | changes, 7)
+
+
+@pytest.mark.parametrize("place", ["own_filter", "own_filter.py"])
+def test_a_function_counts_by_its_file(tmp_path, monkeypatch, place):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = {"mine": {"transform": "user", "function": f"{place}:same"}}
+  (tmp_path / "own_filter.py").write_text("def same(x):\n  return x\n")
+  before = build.files_read(config)
+  assert set(before) == {place} and build.files_read(config) == before
+  (tmp_path / "own_filter.py").write_text("def same(x):\n  return -x\n")
+  assert build.files_read(config)[place] != before[place]
+  assert build.files_read({"mine": {"function": "no.such_module:same"}}) == {}

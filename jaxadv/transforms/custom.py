@@ -62,6 +62,17 @@ def load(name: str) -> Callable[[np.ndarray], np.ndarray]:
   return cast("Callable[[np.ndarray], np.ndarray]", found)
 
 
+def file_of(place: str) -> Path | None:
+  """The file of FILE.py or of a module; None where there is none."""
+  if place.endswith(".py"):
+    return Path(place)
+  try:
+    spec = importlib.util.find_spec(place)
+  except Exception:  # the package above may raise anything; `load` says what
+    return None
+  return Path(spec.origin) if spec and spec.origin else None
+
+
 def _module(place: str):
   if not place.endswith(".py"):
     return importlib.import_module(place)

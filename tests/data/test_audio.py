@@ -232,6 +232,13 @@ def test_channels_that_cancel_are_silent(tmp_path):
     read_audio(path)
 
 
+def test_a_clip_that_resampling_silences(tmp_path):
+  path = tmp_path / "a.wav"
+  soundfile.write(path, np.resize(np.float32([1e-44, -1e-44]), 9600), 96000, "FLOAT")
+  with pytest.raises(BadClip, match="silent after resampling"):
+    read_audio(path)
+
+
 def test_the_shortest_clip_is_a_parameter(tmp_path):
   path = tmp_path / "a.wav"
   soundfile.write(path, sine(1000, 32000, 0.01), 32000)

@@ -63,7 +63,12 @@ ATTACK = {
     {"targets": "all", "attacks__pgd__method": "apgd_targeted"},
     ["apgd_targeted", "no targeted form"],
   ),
+  "a target that all clips are": (
+    {"targets": "low", "data__classes": "low"},
+    ["targets", "'low'", "every clip"],
+  ),
   "victim": ({"victim": "/nowhere/victim"}, ["/nowhere/victim", "train"]),
+  "no cluster": ({"runtime__distributed": "auto"}, ["runtime.distributed", "'auto'"]),
 }
 TRAIN = {
   "type": ({"train__batch": "many"}, ["batch", "many"]),
@@ -115,6 +120,7 @@ def test_more_folds_than_clips(dataset, tmp_path, capsys):
     ("del config.attacks.pgd.method", ["attacks.pgd.method"]),
     ("del config.attacks.pgd.radius", ["attacks.pgd.radius"]),
     ('config.attacks.mine = 3', ["attacks.mine", "3"]),
+    ("config.attacks.clean = config.attacks.pgd", ["'clean'", "rename"]),
     ("config.attacks = ConfigDict()", ["attacks"]),
     ('config = ConfigDict(config.to_dict() | {"seed": "1"})', ["seed", "'1'"]),
     ('config = ConfigDict(config.to_dict() | {"seed": True})', ["seed", "True"]),

@@ -72,6 +72,40 @@ def test_what_it_has_no_answer_to_has_no_row_and_is_listed(dataset, tmp_path, ca
   }
 
 
+def test_no_experiment_counts_what_it_has_no_answer_to(
+  dataset, attacked, tmp_path, capsys
+):
+  silent, folder = f"{FILE}:silent_on_long_clips", tmp_path / "evaluated"
+  assert tiny.call(tiny.evaluate(dataset, silent, folder), capsys).code == 0
+  assert listed(folder) == {f"{label}1.wav" for label in tiny.CLASSES}
+  with open(folder / "predictions.csv", newline="") as file:
+    heard = {row["file"] for row in csv.DictReader(file)}
+  assert heard == {f"{label}0.wav" for label in tiny.CLASSES}
+
+  config, folder = tiny.REPO / "configs/transfer.py", tmp_path / "transferred"
+  values = {"sources": attacked[0], "victims": silent, "runtime__only": ""}
+  command = tiny.command("transfer", config, workdir=folder, **values)
+  assert tiny.call(command, capsys).code == 0
+  made = results.read(attacked[0])
+  long = {row["id"] for row in made if row["file"].endswith("1.wav")}
+  heard = {row["id"] for row in results.read(folder, "transfer")}
+  assert heard == {row["id"] for row in made} - long
+  assert listed(folder) >= {
+    str(attacked[0] / row["wav"]) for row in made if row["id"] in long
+  }
+
+  folder = tmp_path / "universal"
+  assert tiny.call(tiny.universal(dataset, folder, silent), capsys).code == 0
+  assert listed(folder) >= {f"{label}1.wav" for label in tiny.CLASSES}
+
+
+def listed(folder: Path) -> set[str]:
+  """The files of skipped.csv that the victim has no answer to."""
+  with open(folder / "skipped.csv", newline="") as file:
+    rows = list(csv.DictReader(file))
+  return {r["file"] for r in rows if r["reason"] == "the victim says NaN or infinity"}
+
+
 def test_a_flax_module_says_what_the_function_says(tensors, tmp_path):
   x = np.random.default_rng(0).normal(0, 0.1, 65536).astype(np.float32)
   function, module = (load_victim(f"{FILE}:{name}") for name in ("function", "module"))
