@@ -11,6 +11,8 @@ python experiments/train.py --config=configs/bundled_victim.py:gcnn
 python experiments/bench.py --config=configs/bench_peers.py
 """
 
+from copy import deepcopy
+
 from ml_collections import ConfigDict
 
 # `peers` adds to what the other libraries are told; the rest they read from our entry
@@ -135,7 +137,8 @@ def compared():
       entries[f"{method}_{norm}_targeted"] = entry | more
   for name in TARGETED_SMALLEST:
     entries[f"{name}_targeted"] = entries[name] | {"targeted": True}
-  return entries
+  # none shares its `peers` with another, or an override would be of both
+  return {name: deepcopy(entry) for name, entry in entries.items()}
 
 
 def get_config() -> ConfigDict:

@@ -65,7 +65,7 @@ def get_config() -> ConfigDict:
   attacks = dict(PLAIN)
   for transform, through in TRANSFORMS.items():
     for name, entry in PLAIN.items():
-      attacks[f"{transform}_{name}"] = entry | {"through": through, "draws": 4}
+      attacks[f"{transform}_{name}"] = entry | {"through": dict(through), "draws": 4}
   return ConfigDict(
     {
       "workdir": "runs/p0/adaptive",

@@ -9,6 +9,8 @@ et al., Synthesizing Robust Adversarial Examples, ICML 2018. The set has the cli
 is in it, so that what survives the others also fools the victim directly.
 """
 
+from copy import deepcopy
+
 from ml_collections import ConfigDict
 
 SET = {
@@ -36,7 +38,7 @@ def pgd(snr_db: float, **changes) -> dict:
 def get_config() -> ConfigDict:
   attacks = {f"plain_{level}": pgd(level) for level in LEVELS_DB}
   for level in LEVELS_DB:
-    attacks[f"robust_{level}"] = pgd(level, through=SET, draws=2)
+    attacks[f"robust_{level}"] = pgd(level, through=deepcopy(SET), draws=2)
   return ConfigDict(
     {
       "workdir": "runs/p0/robust",

@@ -36,6 +36,14 @@ def choices(path: Path) -> list[tuple[str, ...]]:
   return [(), *((one,) for one in getattr(load(path), "CHOICES", ()))]
 
 
+def groups(config: ConfigDict):
+  """All groups inside a config, however deep."""
+  for value in config.values():
+    if isinstance(value, ConfigDict):
+      yield value
+      yield from groups(value)
+
+
 @pytest.mark.parametrize(
   ("path", "choice"),
   [(path, choice) for path in CONFIGS for choice in choices(path)],
@@ -45,6 +53,9 @@ def test_config(path, choice):
   module = load(path)
   config = module.get_config(*choice)
   assert isinstance(config, ConfigDict)
+  # an override of a group that stands in two places would be of both
+  found = list(groups(config))
+  assert len(found) == len({id(group) for group in found})
   settings = config.to_dict()
   script = script_of(module)
   assert script.is_file()
