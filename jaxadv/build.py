@@ -130,5 +130,6 @@ def transform(key: str, entry: Any, name: str) -> Transform:
   if entry["transform"] == "chain":
     links = [transform(f"{key}.{k}", rest[k], k) for k in sorted(rest)]
     return chain(*links, name=name)
-  factory = lookup(TRANSFORMS, entry["transform"], f"{key}.transform")
+  known = {"chain": chain, **TRANSFORMS}
+  factory = lookup(known, entry["transform"], f"{key}.transform")
   return make(factory, rest, f"{key}.", ("transform",))._replace(name=name)

@@ -94,8 +94,14 @@ def _stop_if_full(error: Exception):
 def _explain(error: Exception, arguments: Sequence[str]) -> str:
   """What is wrong with a command line, from what absl and ml_collections raise."""
   given = [argument for argument in arguments if argument.startswith("--config")]
-  if isinstance(error, InputError | flags.Error):
+  if isinstance(error, InputError):
     return str(error)
+  if isinstance(error, flags.Error):
+    said, _, trace = str(error).partition("Error whilst parsing config file:")
+    if not trace:
+      return said
+    last = trace.strip().splitlines()[-1]  # of a traceback: "ValueError: ..."
+    return f"{given[0]}: {last.partition(': ')[2] or last}"
   if isinstance(error, OSError) and "No such file" in str(error):
     return f"{given[0]}: there is no such file; the configs are in configs/"
   if isinstance(error, AttributeError | KeyError):

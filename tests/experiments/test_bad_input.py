@@ -143,6 +143,7 @@ def test_more_folds_than_clips(dataset, tmp_path, capsys):
     ("config = config.to_dict()", ["get_config", "dict", "ConfigDict"]),
     ("config = config.nothing", ["mine.py", "nothing"]),
     ("config = (", ["was never closed"]),
+    ("config.seed = int('one')", ["mine.py: invalid literal", "'one'"]),
   ],
 )  # fmt: skip
 def test_a_config_of_ones_own_is_refused(
@@ -196,6 +197,7 @@ def test_flags_are_refused(tmp_path, capsys, experiment):
     (["--cfg=configs/quickstart.py"], ["cfg"]),
     ([f"--config={tmp_path}"], [str(tmp_path)]),
     ([f"--config={tiny.REPO}/configs/quickstart.py", "rows"], ["'rows'"]),
+    ([f"--config={tiny.REPO}/configs/p1_targeted.py:nope"], ["py:nope: 'nope' is no"]),
   ):
     command = tiny.command(experiment, tmp_path)[:2] + flags
     said = tiny.sentence(tiny.call(command, capsys))

@@ -256,7 +256,10 @@ def test_two_clips_of_one_name_are_refused(attacked):
     ({"wavs": "mp3"}, "wavs is 'mp3': choose from wav, wav_pcm16"),
     ({"examples": "some"}, "examples is 'some': choose from successes, all"),
     ({"transforms__half__gain_db": "loud"}, "could not convert"),
-    ({"transforms__half__transform": "gian"}, "transforms.half.transform is 'gian'"),
+    (
+      {"transforms__half__transform": "gian"},
+      "half.transform is 'gian': choose from chain, mp3",
+    ),
     ({"transforms__backwards__function": "no.py:f"}, "transforms.backwards.function"),
     ({"sources": ","}, "sources names no folder: give --config.sources=DIR,DIR"),
     ({"victims": ""}, "no victim is named"),
