@@ -1,6 +1,7 @@
 """The engine against `solve`: every example once, lazily, on any lanes and devices."""
 
 import functools
+import itertools
 import types
 
 import jax
@@ -204,13 +205,14 @@ def test_one_step_a_look_on_cpu_and_tuned_elsewhere():
   assert engine.default_chunk([types.SimpleNamespace(platform="gpu")]) == engine.TUNED
 
 
-def test_steps_between_looks_are_tuned_while_a_run_goes_on():
+def test_steps_between_looks_are_tuned_while_a_run_goes_on(monkeypatch):
   """Another chunk is compiled once the first has lost what that takes: here nothing."""
   program, *placed = compiled(1, 4, engine.TUNED)
   looks = list(engine.run(program, *placed, iter(EXAMPLES)))
   assert {look.chunk for look in looks} == {program.chunk} == {8}
   assert sum(look.compiling for look in looks) == 0
-  # steps of this victim take microseconds, the host's looks much more
+  # a clock by which 8 steps take as long as one line of the host's between two looks
+  monkeypatch.setattr(engine.time, "perf_counter", itertools.count(0.0, 1e-3).__next__)
   looks = list(engine.run(program._replace(seconds=0.0), *placed, iter(EXAMPLES)))
   assert max(look.chunk for look in looks) > 8
   assert sum(look.compiling for look in looks) > 0

@@ -94,7 +94,7 @@ def test_l1_projection_survives_a_radius_that_is_hardly_exceeded():
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_projection_agrees_with_scipy(name):
   delta = np.random.default_rng(0).normal(size=6)
-  radius = 0.6 * SIZE[name](delta)
+  radius = 0.6 * float(SIZE[name](delta))
   # l1 as p = u - v with u, v >= 0, so that SLSQP sees smooth functions only
   split = np.concatenate([np.eye(6), -np.eye(6)], 1) if name == "l1" else np.eye(6)
   inside = {
@@ -107,7 +107,7 @@ def test_projection_agrees_with_scipy(name):
     method="SLSQP",
     bounds=[(0, None)] * 12 if name == "l1" else None,
     constraints={"type": "ineq", "fun": inside[name]},
-    options={"ftol": 1e-14, "maxiter": 500},
+    options={"ftol": 1e-9, "maxiter": 500},  # below, it may not end
   )
   assert found.success
   projected = NORMS[name].project(jnp.float32(delta), jnp.float32(radius))
