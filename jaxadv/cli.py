@@ -93,7 +93,8 @@ def _stop_if_full(error: Exception):
 
 def _explain(error: Exception, arguments: Sequence[str]) -> str:
   """What is wrong with a command line, from what absl and ml_collections raise."""
-  given = [argument for argument in arguments if argument.startswith("--config")]
+  # absl takes one dash too
+  given = [one for one in arguments if one.lstrip("-").startswith("config")]
   if isinstance(error, InputError):
     return str(error)
   if isinstance(error, flags.Error):

@@ -194,6 +194,7 @@ def test_flags_are_refused(tmp_path, capsys, experiment):
   for flags, named in (
     ([], ["no config", "--config="]),
     (["--config=configs/nowhere.py"], ["configs/nowhere.py"]),
+    (["-config=configs/nowhere.py"], [": -config=configs/nowhere.py: there is no"]),
     (["--cfg=configs/quickstart.py"], ["cfg"]),
     ([f"--config={tmp_path}"], [str(tmp_path)]),
     ([f"--config={tiny.REPO}/configs/quickstart.py", "rows"], ["'rows'"]),
