@@ -44,18 +44,24 @@ def main(config: ConfigDict) -> None:
   share = cluster.join(settings["runtime"]["distributed"])
   plans = choose_plans(settings)
   victims = load_victims(settings["victim"])
-  if len(victims) == 1:
-    (path,) = victims
-    return attack_victim(victims[path], plans, settings, share)
-  base = Path(settings["workdir"])
+  base, gone = Path(settings["workdir"]), set()
   for number, (path, victim) in enumerate(victims.items(), 1):
-    print(f"victim {number} of {len(victims)}: {victim.name}", flush=True)
-    own = {"victim": path, "workdir": str(base / victim.name)}
-    attack_victim(victim, plans, settings | own, share)
-  print(
-    f"{len(victims)} victims attacked; tables over all of them: python "
-    f"experiments/report.py --config=configs/report.py --config.runs={base}"
-  )
+    own = {}
+    if len(victims) > 1:
+      print(f"victim {number} of {len(victims)}: {victim.name}", flush=True)
+      own = {"victim": path, "workdir": str(base / victim.name)}
+    gone |= attack_victim(victim, plans, settings | own, share)
+  if gone:
+    raise InputError(
+      f"process {', '.join(map(str, sorted(gone)))} of 0 to {share[1] - 1} ended "
+      "before its share was done: all other clips are stored; start all processes "
+      "again, or one without runtime.distributed, for the rest"
+    )
+  if len(victims) > 1:
+    print(
+      f"{len(victims)} victims attacked; tables over all of them: python "
+      f"experiments/report.py --config=configs/report.py --config.runs={base}"
+    )
 
 
 def attack_victim(
@@ -63,10 +69,11 @@ def attack_victim(
   plans: Mapping[str, entries.AttackPlan],
   settings: dict[str, Any],
   share: tuple[int, int] = (0, 1),
-) -> None:
+) -> set[int]:
   """All attacks on one victim, into settings["workdir"], and its report.
 
   share: (index, count) of the processes of this run; the first one reports.
+  Returns the indices of those that ended before their share was done.
   """
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
   buckets = jobs.choose_jobs(dataset, settings)
@@ -107,13 +114,14 @@ def attack_victim(
       done=[row for row in results.read(folder) if row["attack"] == name],
       share=share,
     )
-  cluster.wait_for_all(f"rows of {victim.name}")
+  gone = cluster.wait_for_all()
   if share[0] > 0:
-    return
+    return gone
   write_run(folder, victim, shared, usages)
   if not results.read(folder):
     raise InputError(f"no clip could be attacked: see {folder}/skipped.csv for why")
   print(report.write_report(folder))
+  return gone
 
 
 def choose_plans(settings: Mapping[str, Any]) -> dict[str, entries.AttackPlan]:

@@ -36,7 +36,7 @@ def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.UNIVERSAL_KEYS)
   threat, _ = plan_of(settings).threat, mask_of(settings)  # before anything is read
-  share = cluster.join(settings["runtime"]["distributed"])
+  share = cluster.join(settings["runtime"]["distributed"], together=True)
   listed = [path for path in settings["test_victims"].split(",") if path]
   if not listed:
     raise InputError("test_victims names no victim: give one, the trained on, say")
@@ -66,6 +66,7 @@ def main(config: ConfigDict) -> None:
     snr_db = report.mean_snr(rows)
     return fooled and fooled.value, snr_db and snr_db.value
 
+  cluster.wait_for_all()  # what follows is done together, and waits 30 s at most
   aim = victim.classes.index(settings["target"]) if settings["target"] else -1
   trained = universal_run.train(
     victim,
