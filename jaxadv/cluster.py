@@ -25,11 +25,8 @@ def join(distributed: str, *, together: bool = False) -> tuple[int, int]:
   """
   if not distributed:
     return 0, 1
-  jax.config.update("jax_enable_recoverability", not together)
-  if not together:
-    atexit.register(_leave)
   if distributed == "auto":
-    _initialize(distributed)
+    _initialize(distributed, together)
     return jax.process_index(), jax.process_count()
   matched = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", distributed)
   if not matched or int(matched[3]) >= int(matched[2]):
@@ -38,11 +35,12 @@ def join(distributed: str, *, together: bool = False) -> tuple[int, int]:
       "with an INDEX from 0 to COUNT - 1, such as 10.0.0.1:1234,2,0"
     )
   address, count, index = matched[1], int(matched[2]), int(matched[3])
-  _initialize(distributed, address, count, index)
+  _initialize(distributed, together, address, count, index)
   return index, count
 
 
-def _initialize(distributed: str, *where) -> None:
+def _initialize(distributed: str, together: bool, *where) -> None:
+  jax.config.update("jax_enable_recoverability", not together)
   try:
     jax.distributed.initialize(*where)
   except (ValueError, RuntimeError) as error:
@@ -51,6 +49,8 @@ def _initialize(distributed: str, *where) -> None:
       f"runtime.distributed is {distributed!r}, and the processes do not find each "
       f"other ({said}): give HOST:PORT,COUNT,INDEX, and start all of them"
     ) from error
+  if not together:
+    atexit.register(_leave)
 
 
 def wait_for_all() -> set[int]:
@@ -71,8 +71,6 @@ def wait_for_all() -> set[int]:
 
 def _leave() -> None:
   """The first process leaves last, as the others would be ended with it."""
-  if not jax.distributed.is_initialized():
-    return
   if jax.process_index() > 0:
     jax.distributed.shutdown()
     return
