@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import torch
 
@@ -52,6 +53,7 @@ def run(settings: dict[str, Any], machine: str) -> None:
         workdir.write_text(folder / _ROWS, json.dumps(rows))
         _write_tables(folder, rows, notes)
         print(tables.line(row), flush=True)
+      jax.clear_caches()  # or a hundred attacks' programs run out of memory maps
   _write_tables(folder, rows, notes)
   for table in tables.make(rows, notes):
     print(to_text(table))
