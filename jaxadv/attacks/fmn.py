@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxadv.attacks.checks import require
-from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged
+from jaxadv.core import SMALLEST, Array, Attack, Problem, Trial, unjudged
+from jaxadv.losses import margin
 from jaxadv.norms import L2
+
+_LEAST = 0.1  # of the target's distance: the nearest class may be a tie
 
 
 class FMNState(NamedTuple):
@@ -16,15 +19,24 @@ class FMNState(NamedTuple):
   trial: Trial
   radius: Array  # [], epsilon: of the ball that holds the candidate
   smallest: Array  # [], size of the smallest success; inf: none
-  first: Array  # [], how far the clean clip's boundary is by first order
+  scale: Array  # [], of the clean clip's distances by first order
   widest: Array  # [], the largest radius that makes a difference
   taken: Array  # int32 [], steps
+
+
+def _nearest(problem: Problem, logits: Array, gap: Array) -> Array:
+  """How far the logits are from another answer, the target or not; at most `gap`."""
+  one_label = not problem.example.label.ndim and logits.shape[-1] > 1
+  if problem.lead is not None or not one_label:
+    return gap
+  lead = margin(logits, jnp.argmax(logits)) + problem.objective.confidence
+  return jnp.minimum(gap, lead)
 
 
 def fmn(
   *,
   steps: int = 300,
-  step_size: float = 1.0,
+  step_size: float = 1.25,
   last_step_size: float = 0.01,
   relative: bool = True,
   gamma: float = 0.05,
@@ -38,10 +50,11 @@ def fmn(
   it moves by at least 1.
   steps: gradient steps; steps + 1 points are judged, the clean clip first.
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
-  relative: alpha is in units of `Norm.stride` of the clean clip's f / dual(g), so the
-    method works at any scale of input and victim. In proportion to epsilon, larger
-    steps and larger balls would call for each other. False: in the input's own, as in
-    the paper.
+  relative: alpha is in units of `Norm.stride` of the geometric mean of the clean clip's
+    distances, by first order, to success and to any other class, so the method works at
+    any scale of input and victim. (In proportion to epsilon, larger steps and larger
+    balls would call for each other; the target's distance alone makes them too long
+    where it is far, the other's too short.) False: in the input's own, as in the paper.
   From the paper's it differs in two ways. epsilon grows by gamma before the first
   success too: f / dual(g) vanishes on the boundary, where some clips would stay for
   good. And after a success it goes back to the boundary by first order, by no more than
@@ -79,25 +92,28 @@ def fmn(
     def judge(delta):
       logits = problem.logits(delta)
       gap = problem.margin(logits) + problem.objective.confidence
-      return gap, problem.judge(delta, logits)
+      return gap, (problem.judge(delta, logits), _nearest(problem, logits, gap))
 
-    (gap, trial), grad = jax.value_and_grad(judge, has_aux=True)(state.candidate)
+    (gap, (trial, nearest)), grad = jax.value_and_grad(judge, has_aux=True)(
+      state.candidate
+    )
     trial, grad = problem.checked(trial, grad)
     low, high = problem.bounds
-    distance = gap / jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
-    distance = jnp.clip(distance, -state.widest, state.widest)
+    slope = jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
+    distance = jnp.clip(gap / slope, -state.widest, state.widest)
     # a tie of the clean clip is 0 away, and 0 does not grow
     ahead = jnp.maximum(distance, 1e-8 * state.widest)
     boundary = trial.size + jnp.where(trial.success, distance, ahead)
     smallest = jnp.where(trial.success, trial.size, jnp.inf)
     smallest = jnp.minimum(state.smallest, smallest)
     radius = resize(problem, state, trial, boundary, smallest)
-    first = jnp.where(state.taken == 0, ahead, state.first)
-    unit = problem.norm.stride(first, low, high) if relative else 1.0
+    nearest = jnp.clip(nearest / slope, _LEAST * ahead, ahead)
+    scale = jnp.where(state.taken == 0, jnp.sqrt(nearest * ahead), state.scale)
+    unit = problem.norm.stride(scale, low, high) if relative else 1.0
     length = alpha(state.taken) * unit / jnp.maximum(L2.size(grad), 1e-30)
     ball = problem._replace(radius=radius)
     candidate = ball.project(state.candidate - length * grad)
-    moved = (candidate, trial, radius, smallest, first, state.widest)
+    moved = (candidate, trial, radius, smallest, scale, state.widest)
     return FMNState(*moved, state.taken + 1)
 
   return Attack(
