@@ -81,3 +81,16 @@ def test_targeted_fmn_reaches_the_minimal_distance():
 
 
 ORACLE = test_fmn_reaches_the_minimal_distance_at_any_scale
+
+
+def test_a_class_that_all_but_ties_does_not_stop_targeted_fmn():
+  """Each class once more, a little behind itself: the distances are as they were."""
+  victim, stack, optimum = towards_targets()
+  offset = np.concatenate([victim.offset, victim.offset - 1e-6])
+  twice = Linear(np.concatenate([victim.weights] * 2), np.float32(offset))
+  threat = Threat(NORMS["l2"], box=(-2.0, 2.0))
+  run = solver(FMN, threat, Linear, objective=losses.targeted())
+  lanes = run(twice, stack)
+  ratio = sizes(lanes.best.delta, "l2") / optimum
+  assert lanes.best.success.all()
+  assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
