@@ -14,13 +14,13 @@ from jaxadv import cluster, results
 from jaxadv.errors import InputError
 
 DEVICES = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
-# a script, with a dead process missed after 5 s in place of 100
+# a script, with a dead process missed after 10 s in place of 100
 HASTY = [
   sys.executable,
   "-c",
   "import functools, jax, runpy, sys;"
   "jax.distributed.initialize = functools.partial("
-  "  jax.distributed.initialize, heartbeat_timeout_seconds=5);"
+  "  jax.distributed.initialize, heartbeat_timeout_seconds=10);"
   "sys.argv = sys.argv[1:];"
   "runpy.run_path(sys.argv[0], run_name='__main__')",
 ]
