@@ -100,6 +100,20 @@ class Problem(NamedTuple):
     """Into the ball, mask and box; x must be in the box. [...] -> [...]."""
     return self.fit(self.norm.project(delta, self.radius, *self.bounds))
 
+  def random_start(self, key: Array) -> Array:
+    """A random perturbation in ball, mask and box, for a descent. key -> [...].
+
+    Uniform in the ball; in l1 in that of about the square root of the coordinates, at
+    random: of a ball shared among all of them none gets what makes a difference, and of
+    one or two the descent does not get away (BUILD.md, "Where descents begin").
+    """
+    k_mask, k_point = jax.random.split(key)
+    mask = self.example.mask
+    if self.norm.sparse:
+      share = jnp.maximum(jnp.sum(mask), 1.0) ** -0.5
+      mask = mask * jax.random.bernoulli(k_mask, share, mask.shape)
+    return self.fit(self.norm.sample(k_point, mask) * self.radius)
+
   def margin(self, logits: Array) -> Array:
     """Below `-objective.confidence` where the attack won. [K] -> []."""
     if self.lead is not None:

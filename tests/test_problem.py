@@ -66,3 +66,18 @@ def test_budgets(norm):
   corner = np.sqrt(MASK.sum()) if norm == "linf" else 1
   quiet = bound(norm, 20.0, "snr_db").radius
   np.testing.assert_allclose(quiet, 0.1 * SIZE["l2"](exact) / corner, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "norm, radius, used", [("l1", 0.5, MASK.sum() ** 0.5), ("l2", 4, 8), ("linf", 2, 8)]
+)
+def test_random_starts_are_all_over_ball_box_and_mask(norm, radius, used):
+  """In l1 in about the square root of the coordinates each."""
+  here = bound(norm, float(radius))
+  keys = jax.random.split(jax.random.key(3), 500)
+  starts = np.asarray(jax.jit(jax.vmap(here.random_start))(keys), np.float64)
+  assert max(map(SIZE[norm], starts)) <= radius * (1 + 1e-5)
+  assert np.abs(X + starts).max() <= 1 + 1e-6
+  assert (starts[:, ~MASK] == 0).all()
+  assert (starts[:, MASK].std(0) > 0.02 * radius).all()
+  np.testing.assert_allclose((starts != 0).sum(1).mean(), used, rtol=0.1)

@@ -10,6 +10,7 @@ from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Problem, Trial, unjudged, where
 
 _MOMENTUM = 0.75  # alpha of the paper
+_COUNTS = 0.01  # of the largest coordinate: smaller ones are no nonzeros
 # of a run that shrinks: radii of its stretches, and percent of the steps
 _SHRINKING = ((3.0, 30), (2.0, 30), (1.0, 40))
 
@@ -20,8 +21,7 @@ class Dense(NamedTuple):
   step_size: Array  # [], as a share of the radius
   loss: Array  # [], of the last point
   improved: Array  # int32 [], steps since the last checkpoint that lowered the loss
-  checkpoint_loss: Array  # [], the best one at the last checkpoint
-  halved: Array  # bool [], at the last checkpoint
+  halved: Array  # bool [], at the last checkpoint, or none was yet
 
   @staticmethod
   def checkpoints(steps: int) -> list[int]:
@@ -34,8 +34,7 @@ class Dense(NamedTuple):
 
   @staticmethod
   def first(mask: Array) -> "Dense":
-    low, high = jnp.float32(-jnp.inf), jnp.float32(jnp.inf)
-    return Dense(jnp.float32(2), low, jnp.int32(0), high, jnp.bool_(False))
+    return Dense(jnp.float32(2), jnp.float32(-jnp.inf), jnp.int32(0), jnp.bool_(True))
 
   @staticmethod
   def onward(point: Array) -> "Dense":
@@ -43,12 +42,11 @@ class Dense(NamedTuple):
     return Dense.first(point)
 
   def adapt(self, run: "Run", loss: Array, gap: Array, rho: float):
-    """By conditions 1 and 2. -> Dense, whether to go back to the best point."""
+    """By condition 1, or in turn. -> Dense, whether to go back to the best point."""
     improved = self.improved + (loss < self.loss)
-    stalled = ~self.halved & (run.best_loss >= self.checkpoint_loss)
-    halved = (improved <= rho * gap) | stalled
+    halved = (improved <= rho * gap) | ~self.halved
     size = jnp.where(halved, self.step_size / 2, self.step_size)
-    checked = Dense(size, loss, jnp.int32(0), run.best_loss, halved)
+    checked = Dense(size, loss, jnp.int32(0), halved)
     unchecked = self._replace(loss=loss, improved=improved)
     return where(gap > 0, checked, unchecked), (gap > 0) & halved
 
@@ -57,6 +55,12 @@ class Dense(NamedTuple):
     aim = problem.project(point - length * problem.norm.direction(grad))
     share = jnp.where(run.judged == 0, 1.0, _MOMENTUM)
     return point + share * (aim - point) + (1 - share) * (point - run.previous)
+
+
+def _nonzero(point):
+  """Coordinates that count. [...] -> []."""
+  size = jnp.abs(point)
+  return jnp.sum(size > _COUNTS * jnp.max(size)).astype(jnp.float32)
 
 
 class Sparse(NamedTuple):
@@ -77,12 +81,12 @@ class Sparse(NamedTuple):
   @staticmethod
   def onward(point: Array) -> "Sparse":
     """Of a run that begins where another one ended."""
-    nonzero = jnp.sum(point != 0).astype(jnp.float32)
+    nonzero = _nonzero(point)
     return Sparse(jnp.float32(1), nonzero / 1.5, nonzero)
 
   def adapt(self, run: "Run", loss: Array, gap: Array, rho: float):
     """By the nonzeros of the best point. -> Sparse, whether to go back to it."""
-    nonzero = jnp.sum(run.best != 0).astype(jnp.float32)
+    nonzero = _nonzero(run.best)
     sparser = nonzero < 0.95 * self.nonzero
     size = jnp.where(sparser, 1.0, jnp.maximum(self.step_size / 1.5, 0.1))
     checked = Sparse(size, nonzero / 1.5, nonzero)
@@ -161,10 +165,9 @@ def descent(steps: int, rho: float = 0.75, shrink: bool = False) -> Descent:
     return Run(point, point, *best, jnp.int32(0), stretch, pace)
 
   def start(key, problem):
-    first, mask = ball(problem, jnp.int32(0)), problem.example.mask
-    point = problem.norm.sample(key, mask) * first.radius
-    pace = (Sparse if problem.norm.sparse else Dense).first(mask)
-    return begin(problem.fit(point), jnp.int32(0), pace, problem)
+    point = ball(problem, jnp.int32(0)).random_start(key)
+    pace = (Sparse if problem.norm.sparse else Dense).first(problem.example.mask)
+    return begin(point, jnp.int32(0), pace, problem)
 
   def advance(run, trial, loss, grad, problem):
     best = (run.best, run.best_loss, run.best_grad)
@@ -217,15 +220,18 @@ def apgd(
   x' is the point before x, P the projection, eta 2 radii at first. At the checkpoints,
   which come ever closer, eta is halved and x goes back to the best point so far where
   no more than `rho` of the steps since the last one lowered the loss (condition 1), or
-  where neither eta nor the best loss changed since (condition 2). The checkpoints, and
-  "no more" where the paper has "fewer", are the authors' code's, which is stronger.
+  where eta was not halved at the last one. (The paper's condition 2 asks besides that
+  the best loss stayed the same; without it short runs end lower, and long ones no
+  higher.) The checkpoints, and "no more" where the paper has "fewer", are the authors'
+  code's, which is stronger.
   In l1 without momentum: x <- P(x - eta * equal parts of the k coordinates with the
   largest gradients), eta 1 radius and k a fifth of the coordinates at first. Every 4%
-  of the steps, rounded down, k is set to the best point's nonzero coordinates / 1.5; if
+  of the steps, rounded down, k is set to the best point's nonzero coordinates / 1.5
+  (nonzero: over 1% of the largest; a projection leaves traces of others behind); if
   those fell below 95% of what they were, eta is reset and x goes back to the best
   point, else eta falls by 1.5, down to a tenth.
   steps: gradient steps; steps + 1 points are judged in each run, the first being its
-  random start in the ball. restarts: runs, one after the other.
+  random start (`Problem.random_start`). restarts: runs, one after the other.
   shrink: each run has a ball of three radii for 30% of its steps, then, from its best
   point, one of two for 30%, and the wanted one for the rest; points outside that one
   don't count, and two more are judged. In l1 k begins anew at the nonzero coordinates

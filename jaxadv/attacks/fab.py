@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, tie_break, unjudged, where
 
-# past the boundary, as a share of the size so far: until the first success, and after
-_BEYOND = 1e-2, 3e-4
+# past the boundary, as a share of the size so far: in l1 until the first success, in
+# other norms until then, and after
+_FIRST_BEYOND_L1, _FIRST_BEYOND, _BEYOND = 0.1, 1e-2, 3e-4
 
 
 class Segment(NamedTuple):
@@ -79,9 +80,9 @@ def fab(
   norm; a = min(|p| / (|p| + |p0|), alpha_max). After a success d is beta times it, and
   the linearisation made there serves on, so that an iteration costs one forward pass
   (the paper judges, steps back and linearises anew). Of the paper's it differs also in
-  that a is 0 until a run's first success, and p aims past the boundary, by 1% of |d|,
-  then by 0.03%: where it is curved, the pull to the clean clip holds d in front of it
-  for good.
+  that a is 0 until a run's first success, and p aims past the boundary, by 1% of |d|
+  (in l1, whose few coordinates go far, by 10%), then by 0.03%: where it is curved, the
+  pull to the clean clip holds d in front of it for good.
   iterations: of one run; iterations + 1 points are judged in each.
   restarts: runs; the first from the clean clip, others at random, half as far as the
     smallest success or the radius (in the ball of neither: as the last candidate).
@@ -132,7 +133,8 @@ def fab(
     nearest = jnp.argmin(distance)
     normal = grads[nearest]
     # or a boundary that is curved would be neared for ever, and never crossed
-    beyond = jnp.where(succeeded, _BEYOND[1], _BEYOND[0]) * norm.size(here)
+    until = _FIRST_BEYOND_L1 if norm.sparse else _FIRST_BEYOND
+    beyond = jnp.where(succeeded, _BEYOND, until) * norm.size(here)
     gap = gaps[nearest] + beyond * dual[nearest]
     gap = jnp.where(gap == 0, tie, gap)  # a step of 0 would leave it as it is
     offsets = gap + jnp.array([0.0, jnp.vdot(normal, here)])

@@ -8,6 +8,8 @@ import optax
 from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
 
+_START = 0.5  # radius of the random start's ball, as a share of the radius
+
 
 class PGDState(NamedTuple):
   candidate: Array
@@ -38,7 +40,9 @@ def pgd(
   steps: gradient steps; steps + 1 points are judged, the first being the start.
   step_size: as a share of the radius; 0 means 2.5 / steps, with Adam 1: its steps
     shrink by themselves, and small ones lost up to half of the clips (BUILD.md).
-  random_start: uniform in the ball; else at 0.
+  random_start: at `Problem.random_start`, of half the radius; else at 0. In so many
+    dimensions a ball is next to all surface, and what begins there ends with a higher
+    loss (BUILD.md, "Where descents begin").
   optimizer: "plain": g is the gradient. "momentum": g <- decay * g + grad / |grad|_1
     (Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018, eq. 6).
     "adam": Adam's update, of gradients divided by their largest entry, in place of the
@@ -63,10 +67,8 @@ def pgd(
   share = step_size or (1.0 if optimizer == "adam" else 2.5 / steps)
 
   def init(key, problem):
-    delta = problem.zero
-    if random_start:
-      delta = problem.norm.sample(key, problem.example.mask) * problem.radius
-    return PGDState(problem.fit(delta), unjudged(problem), transform.init(delta))
+    start = _START * problem.random_start(key) if random_start else problem.zero
+    return PGDState(start, unjudged(problem), transform.init(start))
 
   def step(key, state, problem):
     trial, grad = problem.evaluate_with_grad(state.candidate)

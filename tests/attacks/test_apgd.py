@@ -88,8 +88,9 @@ def test_apgd_finds_the_worst_class(norm):
 def algorithm_1(start, ask, project, radius, steps, rho, direction):
   """Croce and Hein, ICML 2020, on whole histories. ask: d -> f, gradient; f goes up.
 
-  With the authors' code's checkpoints and its <= in condition 1.
-  -> points, and how often condition 1, and condition 2 alone, halved the step size.
+  With the authors' code's checkpoints and its <= in condition 1, and in place of
+  condition 2 a step size that no two checkpoints in a row leave as it is.
+  -> points, and how often condition 1, and that alone, halved the step size.
   """
   w, until = [0], steps * 22 // 100
   while w[-1] + until <= steps:
@@ -111,21 +112,24 @@ def algorithm_1(start, ask, project, radius, steps, rho, direction):
       last = w[w.index(k + 1) - 1]
       rose = sum(f[i + 1] > f[i] for i in range(last, k + 1))
       fell_short = rose <= rho * (k + 1 - last)
-      # before the first checkpoint there is nothing to compare with
-      same = best[last][0] == best[k + 1][0]
-      stalled = last > 0 and eta[last] == eta[last - 1] and same
-      halvings += fell_short, stalled and not fell_short
-      if fell_short or stalled:
+      in_turn = last > 0 and eta[last] == eta[last - 1]
+      halvings += fell_short, in_turn and not fell_short
+      if fell_short or in_turn:
         eta[k + 1] /= 2
         _, at, g = best[k + 1]
   return np.array(x), halvings
 
 
 def mind_the_box(start, ask, project, radius, steps, onward=False):
-  """l1-APGD, in the same way. -> points, how often eta was reset, how often it fell."""
+  """l1-APGD, in the same way, but that what is below 1% of the largest counts as 0.
+  -> points, how often eta was reset, how often it fell."""
+
+  def counting(point):
+    return np.count_nonzero(np.abs(point) > 0.01 * np.abs(point).max())
+
   eta, kept, nonzero, at = radius, 0.2 * start.size, start.size, start
   if onward:
-    nonzero = np.count_nonzero(start)
+    nonzero = counting(start)
     kept = nonzero / 1.5
   f, g = ask(start)
   x, best, changes = [start], (f, start, g), np.zeros(2, int)
@@ -138,7 +142,7 @@ def mind_the_box(start, ask, project, radius, steps, onward=False):
     x.append(at)
     best = (f, at, g) if f > best[0] else best
     if k % max(4 * steps // 100, 1) == 0:
-      now = np.count_nonzero(best[1])
+      now = counting(best[1])
       reset = now / nonzero < 0.95
       eta = radius if reset else max(eta / 1.5, radius / 10)
       kept, nonzero = now / 1.5, now
@@ -234,8 +238,7 @@ def test_apgd_takes_the_steps_of_the_papers(norm, rho):
       changes += how
     assert np.abs(courses[at][0] - courses[at][STEPS + 1]).max() > 0.01 * RADII[norm]
   assert changes[0] > 10
-  # where rho is large, condition 1 leaves condition 2 no work
-  assert changes[1] > 10 or (norm != "l1" and rho == 0.75)
+  assert changes[1] > 10
   assert (np.array(apart) < 2e-3).mean() >= 0.95, np.sort(apart)[-8:]
 
 

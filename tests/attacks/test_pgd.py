@@ -1,13 +1,14 @@
 """PGD and FGSM against closed forms on linear victims."""
 
+import jax
 import numpy as np
 import pytest
 from closed_forms import WIDE, N, binary_margins, fooled, points, solve, towards_targets
-from small_victims import DUAL, examples, linear
+from small_victims import DUAL, SIZE, Linear, examples, linear
 
 from jaxadv import attacks, core, losses
 from jaxadv.norms import NORMS
-from jaxadv.problem import Threat
+from jaxadv.problem import Threat, bind
 
 EACH_NORM = pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 
@@ -50,6 +51,22 @@ def test_pgd_finds_the_worst_point_of_the_ball(norm):
   # the loss that it reports is that of the point: log(1 + exp(-margin)), going down
   expected = -np.logaddexp(0, -(clean - fall))
   np.testing.assert_allclose(lanes.best.loss, expected, 1e-4, 1e-6)
+
+
+@EACH_NORM
+def test_pgd_starts_within_half_the_radius(norm):
+  """And where no other seed does; at the clean clip if told so."""
+  x, logits = points(linear(7, 2, N), 8, 1)
+  example = jax.tree.map(lambda leaf: leaf[0], examples(x, logits.argmax(1)))
+  threat = Threat(NORMS[norm], 0.1, box=WIDE)
+  here = bind(Linear.logits, threat, losses.untargeted())(None, None, example)
+  keys = jax.random.split(jax.random.key(0), 50)
+  starts = [np.asarray(attacks.pgd().init(key, here).candidate) for key in keys]
+  sizes = np.array([SIZE[norm](start) for start in starts])
+  assert 0.04 < sizes.max() <= 0.05 * (1 + 1e-5)
+  assert len(np.unique(starts, axis=0)) > 45  # in l1 a few have no coordinate at all
+  at_rest = attacks.pgd(random_start=False).init(keys[0], here).candidate
+  np.testing.assert_array_equal(at_rest, np.zeros(N))
 
 
 ORACLE = test_pgd_finds_the_worst_point_of_the_ball
