@@ -10,7 +10,7 @@ from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Problem, Trial, unjudged, where
 
 _MOMENTUM = 0.75  # alpha of the paper
-_COUNTS = 0.01  # of the largest coordinate: smaller ones are no nonzeros
+_COUNTS = 0.003  # of the largest coordinate: smaller ones are no nonzeros
 # of a run that shrinks: radii of its stretches, and percent of the steps
 _SHRINKING = ((3.0, 30), (2.0, 30), (1.0, 40))
 
@@ -227,7 +227,7 @@ def apgd(
   In l1 without momentum: x <- P(x - eta * equal parts of the k coordinates with the
   largest gradients), eta 1 radius and k a fifth of the coordinates at first. Every 4%
   of the steps, rounded down, k is set to the best point's nonzero coordinates / 1.5
-  (nonzero: over 1% of the largest; a projection leaves traces of others behind); if
+  (nonzero: over 0.3% of the largest; a projection leaves traces of others behind); if
   those fell below 95% of what they were, eta is reset and x goes back to the best
   point, else eta falls by 1.5, down to a tenth.
   steps: gradient steps; steps + 1 points are judged in each run, the first being its

@@ -121,11 +121,11 @@ def algorithm_1(start, ask, project, radius, steps, rho, direction):
 
 
 def mind_the_box(start, ask, project, radius, steps, onward=False):
-  """l1-APGD, in the same way, but that what is below 1% of the largest counts as 0.
+  """l1-APGD, in the same way, but that what is below 0.3% of the largest counts as 0.
   -> points, how often eta was reset, how often it fell."""
 
   def counting(point):
-    return np.count_nonzero(np.abs(point) > 0.01 * np.abs(point).max())
+    return np.count_nonzero(np.abs(point) > 0.003 * np.abs(point).max())
 
   eta, kept, nonzero, at = radius, 0.2 * start.size, start.size, start
   if onward:
