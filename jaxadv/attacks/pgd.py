@@ -8,7 +8,8 @@ import optax
 from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, unjudged
 
-_START = 0.5  # radius of the random start's ball, as a share of the radius
+# radius of the random start's ball, as a share of the radius: in l1, and elsewhere
+_START_L1, _START = 0.2, 0.5
 
 
 class PGDState(NamedTuple):
@@ -40,9 +41,9 @@ def pgd(
   steps: gradient steps; steps + 1 points are judged, the first being the start.
   step_size: as a share of the radius; 0 means 2.5 / steps, with Adam 1: its steps
     shrink by themselves, and small ones lost up to half of the clips (BUILD.md).
-  random_start: at `Problem.random_start`, of half the radius; else at 0. In so many
-    dimensions a ball is next to all surface, and what begins there ends with a higher
-    loss (BUILD.md, "Where descents begin").
+  random_start: at `Problem.random_start`, of half the radius, in l1 of a fifth; else at
+    0. In so many dimensions a ball is next to all surface, and what begins there ends
+    with a higher loss (BUILD.md, "Where descents begin").
   optimizer: "plain": g is the gradient. "momentum": g <- decay * g + grad / |grad|_1
     (Dong et al., Boosting Adversarial Attacks with Momentum, CVPR 2018, eq. 6).
     "adam": Adam's update, of gradients divided by their largest entry, in place of the
@@ -67,7 +68,10 @@ def pgd(
   share = step_size or (1.0 if optimizer == "adam" else 2.5 / steps)
 
   def init(key, problem):
-    start = _START * problem.random_start(key) if random_start else problem.zero
+    start = problem.zero
+    if random_start:
+      share = _START_L1 if problem.norm.sparse else _START
+      start = share * problem.random_start(key)
     return PGDState(start, unjudged(problem), transform.init(start))
 
   def step(key, state, problem):

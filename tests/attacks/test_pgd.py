@@ -53,8 +53,8 @@ def test_pgd_finds_the_worst_point_of_the_ball(norm):
   np.testing.assert_allclose(lanes.best.loss, expected, 1e-4, 1e-6)
 
 
-@EACH_NORM
-def test_pgd_starts_within_half_the_radius(norm):
+@pytest.mark.parametrize("norm, most", [("l1", 0.02), ("l2", 0.05), ("linf", 0.05)])
+def test_pgd_starts_well_within_the_radius(norm, most):
   """And where no other seed does; at the clean clip if told so."""
   x, logits = points(linear(7, 2, N), 8, 1)
   example = jax.tree.map(lambda leaf: leaf[0], examples(x, logits.argmax(1)))
@@ -63,7 +63,7 @@ def test_pgd_starts_within_half_the_radius(norm):
   keys = jax.random.split(jax.random.key(0), 50)
   starts = [np.asarray(attacks.pgd().init(key, here).candidate) for key in keys]
   sizes = np.array([SIZE[norm](start) for start in starts])
-  assert 0.04 < sizes.max() <= 0.05 * (1 + 1e-5)
+  assert 0.8 * most < sizes.max() <= most * (1 + 1e-5)
   assert len(np.unique(starts, axis=0)) > 45  # in l1 a few have no coordinate at all
   at_rest = attacks.pgd(random_start=False).init(keys[0], here).candidate
   np.testing.assert_array_equal(at_rest, np.zeros(N))
