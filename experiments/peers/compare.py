@@ -41,7 +41,8 @@ def run(settings: dict[str, Any], machine: str) -> None:
   # which rows, not what is in them
   claimed = {key: value for key, value in settings.items() if key != "only"}
   folder = workdir.claim(settings["workdir"], claimed)
-  rows = [row for row in _read(folder) if not _again(row, runtime["redo"])]
+  running = {victim.name for victim in victims}, chosen, found
+  rows = [row for row in _read(folder) if not _again(row, runtime["redo"], running)]
   notes = [machine]
   for victim in victims:
     subject, said = prepare(victim, settings)
@@ -105,8 +106,11 @@ def _read(folder: Path) -> list[dict[str, Any]]:
   return json.loads(path.read_text()) if path.exists() else []
 
 
-def _again(row, redo):
-  return bool({row["library"], row["attack"]} & set(redo.split(",")))
+def _again(row, redo, running):
+  """Whether a row is named in `redo`, and this run will make it again."""
+  named = {row["library"], row["attack"]} & set(redo.split(","))
+  keys = row["victim"], row["attack"], row["library"]
+  return bool(named) and all(key in run for key, run in zip(keys, running, strict=True))
 
 
 def choose_clips(victim: Victim, settings: Mapping[str, Any]) -> measure.Clips:

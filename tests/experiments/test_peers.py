@@ -4,7 +4,9 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,38 @@ def test_a_targeted_entry_asks_everyone_for_the_next_class(library):
   aimless = {"method": "deepfool", "norm": "l2", "targeted": True}
   asked = compare.ask("a", aimless, linear())
   assert [side[0] for side in compare.sides(asked, modules)] == ["jaxadv"]
+
+
+def test_a_row_is_redone_only_where_the_run_makes_it_again(tmp_path, monkeypatch):
+  monkeypatch.setattr(compare, "load_victim", lambda path: linear().victim)
+  monkeypatch.setattr(compare, "prepare", lambda victim, settings: (linear(), "linear"))
+  entry = {"method": "fgsm", "norm": "linf", "radius": 1.0}
+  settings = {
+    "workdir": str(tmp_path / "first"),
+    "victims": "linear",
+    "seed": 0,
+    "only": "",
+    "compared": {"a": entry, "b": entry},
+    "runtime": {"threads": 1, "libraries": "jaxadv", "redo": "", "limit_s": 0},
+  }
+  compare.run(settings, "here")
+  # the first one's lock is held until this process ends
+  shutil.copytree(tmp_path / "first", tmp_path / "second")
+  kept = tmp_path / "second" / "rows.json"
+  rows = json.loads(kept.read_text())
+  assert [row["attack"] for row in rows] == ["a", "b"]
+  others = [{**row, "library": "foolbox"} for row in rows]
+  old = [{**row, "seconds": -1.0} for row in rows + others]
+  kept.write_text(json.dumps(old))
+  runtime = settings["runtime"] | {"redo": "a,foolbox"}
+  moved = {"workdir": str(tmp_path / "second"), "only": "a", "runtime": runtime}
+  compare.run(settings | moved, "here")
+  seconds = {
+    (row["library"], row["attack"]): row["seconds"]
+    for row in json.loads(kept.read_text())
+  }
+  again = seconds.pop(("jaxadv", "a"))
+  assert again >= 0 and set(seconds.values()) == {-1.0} and len(seconds) == 3
 
 
 @pytest.mark.parametrize("name", ["bench_peers", "bench_speed"])
