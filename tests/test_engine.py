@@ -14,7 +14,7 @@ from jaxadv.norms import L2
 
 VICTIM = curved(3)
 ATTACK = attacks.pgd(steps=9, step_size=0.1)
-THREAT = problem.Threat(L2, 0.6)
+THREAT = problem.Threat(L2, 0.5)
 COUNT = 11
 KEY = jax.random.key(5)
 
