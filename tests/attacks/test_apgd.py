@@ -90,7 +90,7 @@ def algorithm_1(start, ask, project, radius, steps, rho, direction):
 
   With the authors' code's checkpoints and its <= in condition 1, and in place of
   condition 2 a step size that no two checkpoints in a row leave as it is.
-  -> points, and how often condition 1, and that alone, halved the step size.
+  -> points, how often condition 1 halved the step size, and how often only its turn.
   """
   w, until = [0], steps * 22 // 100
   while w[-1] + until <= steps:
