@@ -12,6 +12,7 @@ from jaxadv.losses import margin
 from jaxadv.norms import L2
 
 _LEAST = 0.1  # of the target's distance: the nearest class may be a tie
+_UNTARGETED_L1 = 2.0  # times as long a step, where there are many ways out (BUILD.md)
 
 
 class FMNState(NamedTuple):
@@ -52,9 +53,10 @@ def fmn(
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
   relative: alpha is in units of `Norm.stride` of the geometric mean of the clean clip's
     distances, by first order, to success and to any other class, so the method works at
-    any scale of input and victim. (In proportion to epsilon, larger steps and larger
-    balls would call for each other; the target's distance alone makes them too long
-    where it is far, the other's too short.) False: in the input's own, as in the paper.
+    any scale of input and victim; untargeted in l1, in twice these. (In proportion to
+    epsilon, larger steps and larger balls would call for each other; the target's
+    distance alone makes them too long where it is far, the other's too short.) False:
+    in the input's own, as in the paper.
   From the paper's it differs in two ways. epsilon grows by gamma before the first
   success too: f / dual(g) vanishes on the boundary, where some clips would stay for
   good. And after a success it goes back to the boundary by first order, by no more than
@@ -108,7 +110,9 @@ def fmn(
     smallest = jnp.minimum(state.smallest, smallest)
     radius = resize(problem, state, trial, boundary, smallest)
     nearest = jnp.clip(nearest / slope, _LEAST * ahead, ahead)
-    scale = jnp.where(state.taken == 0, jnp.sqrt(nearest * ahead), state.scale)
+    wide = problem.norm.sparse and not problem.objective.targeted
+    first = (_UNTARGETED_L1 if wide else 1.0) * jnp.sqrt(nearest * ahead)
+    scale = jnp.where(state.taken == 0, first, state.scale)
     unit = problem.norm.stride(scale, low, high) if relative else 1.0
     length = alpha(state.taken) * unit / jnp.maximum(L2.size(grad), 1e-30)
     ball = problem._replace(radius=radius)
