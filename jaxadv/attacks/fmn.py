@@ -48,7 +48,8 @@ def fmn(
   g: gradient of f = margin + confidence. epsilon: size(delta) + f / dual(g), where the
   boundary is by first order, until the first success; then times 1 - gamma after a
   success, and never more than the smallest one, times 1 + gamma after a failure. In l0
-  it moves by at least 1.
+  it moves by at least 1, and inwards by the first gamma to the end: small steps leave
+  samples that are not needed.
   steps: gradient steps; steps + 1 points are judged, the clean clip first.
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
   relative: alpha is in units of `Norm.stride` of the geometric mean of the clean clip's
@@ -82,7 +83,8 @@ def fmn(
   def resize(problem, state, trial, boundary, smallest):
     """The next radius, where the boundary is so far from the clip by first order."""
     share, quantum = change(state.taken), problem.norm.quantum
-    least, most = state.radius * (1 - gamma), state.radius * (1 - share)
+    least = state.radius * (1 - gamma)
+    most = least if quantum else state.radius * (1 - share)
     smaller = jnp.minimum(jnp.clip(boundary, least, most), state.radius - quantum)
     larger = jnp.maximum(state.radius * (1 + share), state.radius + quantum)
     near = jnp.maximum(larger, boundary)
