@@ -12,7 +12,7 @@ from jaxadv.losses import margin
 from jaxadv.norms import L2
 
 _LEAST = 0.1  # of the target's distance: the nearest class may be a tie
-_UNTARGETED_L1 = 2.0  # times as long a step, where there are many ways out (BUILD.md)
+_UNTARGETED_L1 = 2.0  # times as long a step, measured (BUILD.md)
 
 
 class FMNState(NamedTuple):
