@@ -1,5 +1,9 @@
 """FMN against closed forms on linear victims."""
 
+import itertools
+from typing import NamedTuple
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from closed_forms import (
@@ -81,7 +85,10 @@ def test_targeted_fmn_reaches_the_minimal_distance():
 
 
 def test_a_class_that_all_but_ties_does_not_stop_targeted_fmn():
-  """Each class once more, a little behind itself: the distances are as they were."""
+  """Each class once more, a little behind itself: the distances are as they were.
+
+  Steps are shorter there, so within 3%.
+  """
   victim, stack, optimum = towards_targets()
   offset = np.concatenate([victim.offset, victim.offset - 1e-6])
   twice = Linear(np.concatenate([victim.weights] * 2), np.float32(offset))
@@ -89,8 +96,52 @@ def test_a_class_that_all_but_ties_does_not_stop_targeted_fmn():
   run = solver(FMN, threat, Linear, objective=losses.targeted())
   lanes = run(twice, stack)
   ratio = sizes(lanes.best.delta, "l2") / optimum
-  assert lanes.best.success.all()
-  assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
+  assert lanes.best.success.all() and ratio.min() > 0.999
+  assert (ratio < 1.03).mean() >= 0.99, np.sort(ratio)[-5:]
+
+
+class Deep(NamedTuple):
+  """logits of a network of ReLUs. Its layers, [n, m] each."""
+
+  layers: tuple[np.ndarray, ...]
+
+  @staticmethod
+  def logits(params, x):
+    *hidden, last = params[0]
+    for weights in hidden:
+      x = jnp.maximum(x @ weights, 0)
+    return x @ last
+
+
+def test_fmn_in_l0_closes_in_within_a_hundred_steps():
+  """To at most five times as many coordinates as three hundred steps leave.
+
+  Where the target is hundreds away and the boundary bends: linear victims don't tell. A
+  ball that comes in by one coordinate a step leaves up to twelve times as many.
+  """
+  rng = np.random.default_rng(0)
+  widths = (4096, 64, 64, 64, 64, 64, 10)
+  sizes_of = itertools.pairwise(widths)
+  deviation = {4096: np.sqrt(1 / 4096), 64: np.sqrt(2 / 64)}
+  victim = Deep(
+    tuple(np.float32(rng.normal(0, deviation[n], (n, m))) for n, m in sizes_of)
+  )
+  x = np.random.default_rng(1).uniform(-0.1, 0.1, (8, 4096)).astype(np.float32)
+  logits = np.stack([Deep.logits(victim, one) for one in x])
+  stack = examples(x, logits.argmax(1), logits.argmin(1))
+  found = []
+  for steps in (100, 300):
+    lanes = solve(
+      attacks.fmn(steps=steps),
+      Threat(NORMS["l0"], box=(-0.1, 0.1)),
+      victim,
+      stack,
+      objective=losses.targeted(),
+    )
+    found.append(np.where(lanes.best.success, lanes.best.size, np.nan))
+  both = np.isfinite(found).all(0)
+  assert both.sum() >= 5, found
+  assert (found[0] <= 5 * found[1])[both].all(), found
 
 
 ORACLE = test_fmn_reaches_the_minimal_distance_at_any_scale
