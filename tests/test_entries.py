@@ -1,10 +1,12 @@
 """Entries of `attacks` become plans, or one sentence."""
 
+import inspect
+
 import jax
 import numpy as np
 import pytest
 
-from jaxadv import core, drive, entries
+from jaxadv import attacks, core, drive, entries
 from jaxadv.errors import InputError
 
 PGD = {"method": "pgd", "norm": "l2", "radius": 20.0, "budget": "snr_db", "steps": 3}
@@ -134,3 +136,11 @@ def test_attacks_count_on_no_margin_that_rounding_may_take(precision, method):
     asked = entry | {"confidence": confidence}
     plan = entries.attack_plan("a", asked, target=False, precision=precision)
     assert plan.objective.confidence == confidence
+
+
+@pytest.mark.parametrize("method", sorted(attacks.ATTACKS))
+def test_a_config_can_give_every_parameter(method):
+  """Its type is that of the default: a None would refuse every number."""
+  parameters = inspect.signature(attacks.ATTACKS[method]).parameters
+  kinds = {name: type(each.default) for name, each in parameters.items()}
+  assert set(kinds.values()) <= {bool, int, float, str}, kinds

@@ -41,7 +41,7 @@ def fmn(
   step_size: float = 1.25,
   last_step_size: float = 0.01,
   relative: bool = True,
-  gamma: float | None = None,
+  gamma: float = 0.0,
   last_gamma: float = 1e-4,
 ) -> Attack:
   """delta <- project(delta - alpha g / |g|_2) into a ball of radius epsilon.
@@ -59,8 +59,8 @@ def fmn(
     epsilon, larger steps and larger balls would call for each other; the target's
     distance alone makes them too long where it is far, the other's too short.) False:
     in the input's own, as in the paper.
-  gamma: None is 0.05, as in the paper, in l0, and 0.7 in the other norms: a ball that
-    swings widely at first leads to nearer points.
+  gamma: 0: 0.05, as in the paper, in l0, and 0.7 in the other norms: a ball that swings
+    widely at first leads to nearer points.
   From the paper's it differs in two more ways. epsilon grows before the first success
   too, by gamma but no more than 0.05: f / dual(g) vanishes on the boundary, where some
   clips would stay for good. And after a success it goes back to the boundary by first
@@ -72,8 +72,7 @@ def fmn(
   require(steps >= 1, "steps", steps, "at least 1")
   require(step_size > 0, "step_size", step_size, "more than 0")
   require(last_step_size >= 0, "last_step_size", last_step_size, "0 or more")
-  if gamma is not None:
-    require(0 < gamma < 1, "gamma", gamma, "more than 0, less than 1")
+  require(0 <= gamma < 1, "gamma", gamma, "a number in [0, 1), 0: the norm's own")
   require(0 <= last_gamma < 1, "last_gamma", last_gamma, "0 or more, less than 1")
   alpha = optax.cosine_decay_schedule(step_size, steps, last_step_size / step_size)
 
