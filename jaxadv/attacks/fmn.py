@@ -59,8 +59,8 @@ def fmn(
     epsilon, larger steps and larger balls would call for each other; the target's
     distance alone makes them too long where it is far, the other's too short.) False:
     in the input's own, as in the paper.
-  gamma: 0: 0.05, as in the paper, in l0, and 0.7 in the other norms: a ball that swings
-    widely at first leads to nearer points.
+  gamma: 0 stands for 0.05 in l0, as in the paper, and 0.7 in the other norms: a ball
+    that swings widely at first leads to nearer points.
   From the paper's it differs in two more ways. epsilon grows before the first success
   too, by gamma but no more than 0.05: f / dual(g) vanishes on the boundary, where some
   clips would stay for good. And after a success it goes back to the boundary by first
