@@ -1,5 +1,6 @@
 """Victims of a dozen numbers, so that an attack costs microseconds."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,6 +47,19 @@ class Curved(NamedTuple):
     return params[0] @ tanh(params[1] @ x)
 
 
+class Deep(NamedTuple):
+  """logits of a network of ReLUs. Its layers, [n, m] each."""
+
+  layers: tuple[np.ndarray, ...]
+
+  @staticmethod
+  def logits(params: Any, x: Any) -> Any:
+    *hidden, last = params[0]
+    for weights in hidden:
+      x = jnp.maximum(x @ weights, 0)
+    return x @ last
+
+
 def linear(seed: int, classes: int, n: int) -> Linear:
   rng = np.random.default_rng(seed)
   draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
@@ -56,6 +70,19 @@ def curved(seed: int, classes: int = 4, n: int = 12) -> Curved:
   rng = np.random.default_rng(seed)
   draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
   return Curved(draw(classes, 16), 0.8 * draw(16, n))
+
+
+def deep(n: int) -> Deep:
+  """Five hidden layers of 64, ten classes, random."""
+  rng = np.random.default_rng(0)
+  widths = itertools.pairwise((n, 64, 64, 64, 64, 64, 10))
+  scales = [1, 2, 2, 2, 2, 2]  # a ReLU halves the power
+  return Deep(
+    tuple(
+      np.float32(rng.normal(0, np.sqrt(scale / a), (a, b)))
+      for scale, (a, b) in zip(scales, widths, strict=True)
+    )
+  )
 
 
 def examples(

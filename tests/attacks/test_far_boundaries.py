@@ -1,13 +1,13 @@
 """Boundaries many first-order distances away, as those of saturating victims are."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from closed_forms import WIDE, N
+from small_victims import Deep, deep
 
 from jaxadv import attacks, core, drive, losses, problem
 from jaxadv.norms import NORMS
@@ -53,29 +53,17 @@ def sizes():
 
   Of a random network of five hidden layers. All must be reached.
   """
-  rng = np.random.default_rng(0)
-  widths = (256, 64, 64, 64, 64, 64, 10)
-  layers = [
-    np.float32(rng.normal(0, np.sqrt((1 if a == 256 else 2) / a), (a, b)))
-    for a, b in itertools.pairwise(widths)
-  ]
-
-  def scores(params, x):
-    *hidden, last = params
-    for layer in hidden:
-      x = jnp.maximum(x @ layer, 0)
-    return x @ last
-
+  victim = deep(256)
   x = np.float32(np.random.default_rng(1).normal(size=(8, 256)))
-  clean = jax.vmap(lambda x: scores(layers, x))(x)
+  clean = Deep.logits(victim, x)
   stack = core.examples(x, clean.argmax(1), clean.argmin(1))
 
   @functools.cache
   def reached(norm, method, **hyper):
     threat = Threat(NORMS[norm], box=(-20.0, 20.0))
-    bind = problem.bind(scores, threat, losses.targeted(losses.margin_loss))
+    bind = problem.bind(Deep.logits, threat, losses.targeted(losses.margin_loss))
     solve = drive.solve_batch(drive.driver(attacks.ATTACKS[method](**hyper), bind))
-    best = solve(layers, jax.random.key(0), stack).best
+    best = solve(victim, jax.random.key(0), stack).best
     assert best.success.all()
     return np.asarray(best.size)
 

@@ -1,9 +1,5 @@
-"""FMN against closed forms on linear victims."""
+"""FMN against closed forms on linear victims; what they cannot tell, on a network."""
 
-import itertools
-from typing import NamedTuple
-
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -17,7 +13,7 @@ from closed_forms import (
   solve,
   towards_targets,
 )
-from small_victims import Linear, examples, linear, solver
+from small_victims import Deep, Linear, deep, examples, linear, solver
 
 from jaxadv import attacks, losses
 from jaxadv.norms import NORMS
@@ -101,34 +97,15 @@ def test_a_class_that_all_but_ties_does_not_stop_targeted_fmn():
   assert (ratio < 1.03).mean() >= 0.99, np.sort(ratio)[-5:]
 
 
-class Deep(NamedTuple):
-  """logits of a network of ReLUs. Its layers, [n, m] each."""
-
-  layers: tuple[np.ndarray, ...]
-
-  @staticmethod
-  def logits(params, x):
-    *hidden, last = params[0]
-    for weights in hidden:
-      x = jnp.maximum(x @ weights, 0)
-    return x @ last
-
-
 def test_fmn_in_l0_closes_in_within_a_hundred_steps():
   """Near to as many coordinates as three hundred steps leave (1.8 times).
 
   Where the target is hundreds away and the boundary bends: linear victims don't tell. A
   ball that comes in by one coordinate a step leaves 3.1 times as many.
   """
-  rng = np.random.default_rng(0)
-  widths = (4096, 64, 64, 64, 64, 64, 10)
-  sizes_of = itertools.pairwise(widths)
-  deviation = {4096: np.sqrt(1 / 4096), 64: np.sqrt(2 / 64)}
-  victim = Deep(
-    tuple(np.float32(rng.normal(0, deviation[n], (n, m))) for n, m in sizes_of)
-  )
+  victim = deep(4096)
   x = np.random.default_rng(1).uniform(-0.1, 0.1, (8, 4096)).astype(np.float32)
-  logits = np.stack([Deep.logits(victim, one) for one in x])
+  logits = np.asarray(Deep.logits(victim, x))
   stack = examples(x, logits.argmax(1), logits.argmin(1))
   found = []
   for steps in (100, 300):
