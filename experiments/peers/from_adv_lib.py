@@ -87,7 +87,8 @@ def _ddn(job):
 
 def _fmn(job):
   more = {"norm": NORMS[job.norm], "α_init": job.get("alpha", 2.0) / 2}
-  return {"steps": job.get("steps")} | more
+  # ours is 0 where the norm decides
+  return {"steps": job.get("steps"), "γ_init": job.get("gamma") or 0.05} | more
 
 
 def _fab(job):

@@ -60,7 +60,11 @@ def _ddn(job):
 
 def _fmn(factory):
   return _run(
-    lambda job: factory(steps=job.get("steps"), max_stepsize=job.get("alpha", 2.0) / 2)
+    lambda job: factory(
+      steps=job.get("steps"),
+      max_stepsize=job.get("alpha", 2.0) / 2,
+      gamma=job.get("gamma") or 0.05,  # ours is 0 where the norm decides
+    )
   )
 
 

@@ -6,17 +6,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxadv.attacks.carlini_wagner import cosine, kept, look, travel
+from jaxadv.attacks.carlini_wagner import FASTEST, cosine, look, travel
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
+
+_ATTEMPTS = 6  # to find the first success in, or more; measured (BUILD.md)
 
 
 class CarliniWagnerLinfState(NamedTuple):
   trial: Trial
   modifier: Array  # [...], m
   opt: Any
+  first_rate: Array
   rate: Array
-  ahead: Array  # [], the hinge where the minimisation began, before the first success
   first_c: Array
   c: Array
   tau: Array  # inf: before the first success
@@ -48,9 +50,9 @@ def carlini_wagner_linf(
 
   learning_rate, c: 0 takes them from the gradient: Adam could go 4 times as far as a
     linear victim's boundary is; c times the mean |gradient| is 1/2. With a rate of 0,
-    as long as nothing succeeded a minimisation goes on where the last one ended, and
-    takes both from the gradient there, the rate what the last one's progress asks
-    for where that is more.
+    as long as nothing succeeded a minimisation takes no more than a sixth of the steps,
+    and the next one goes on where it ended, at twice the rate and with c from the
+    gradient there: a slow one ends at a nearer point, but not everywhere at a success.
   schedule: of the learning rate within a minimisation, "cosine" (to 0) or "constant".
   refinements: how often, when a tau is given up, the attack goes back to its best point
     and goes on with the root of `decrease`.
@@ -68,6 +70,7 @@ def carlini_wagner_linf(
   require(0 < decrease < 1, "decrease", decrease, "more than 0, less than 1")
   require(refinements >= 0, "refinements", refinements, "0 or more")
   adam = optax.scale_by_adam()
+  attempt = iterations if learning_rate else min(iterations, -(-steps // _ATTEMPTS))
 
   def init(key, problem):
     zero, none, infinity = problem.zero, jnp.int32(0), jnp.float32(jnp.inf)
@@ -75,8 +78,8 @@ def carlini_wagner_linf(
       trial=unjudged(problem),
       modifier=zero,
       opt=adam.init(zero),
+      first_rate=jnp.float32(learning_rate),
       rate=jnp.float32(learning_rate),
-      ahead=infinity,
       first_c=jnp.float32(c),
       c=jnp.float32(c),
       tau=infinity,
@@ -97,11 +100,10 @@ def carlini_wagner_linf(
       far = jnp.nan_to_num(
         point.hinge / jnp.where(total > 0, total, jnp.inf), posinf=1.0
       )
-      rate = jnp.maximum(travel(far, iterations), kept(state, point.hinge))
-      state = state._replace(
-        rate=jnp.where(first, rate, state.rate),
-        ahead=jnp.where(first, point.hinge, state.ahead),
-      )
+      slowest = jnp.where(state.rate > 0, state.first_rate, travel(far, iterations))
+      faster = jnp.minimum(2 * state.rate, FASTEST)
+      rate = jnp.where(first, jnp.maximum(slowest, faster), state.rate)
+      state = state._replace(first_rate=slowest, rate=rate)
     if not c:
       slope = jnp.abs(point.slope) * problem.example.mask
       mean = jnp.sum(slope) / jnp.maximum(jnp.sum(problem.example.mask), 1)
@@ -122,7 +124,8 @@ def carlini_wagner_linf(
       best_modifier=jnp.where(better, state.modifier, state.best_modifier),
     )
     solved = trial.success & (size <= state.tau)
-    failed = ~solved & (moved.iteration >= iterations)
+    allowed = jnp.where(jnp.isinf(state.tau), attempt, iterations)
+    failed = ~solved & (moved.iteration >= allowed)
     moved = where(solved, shrink(moved), moved)
     return where(failed, retry(moved), moved)
 
@@ -133,7 +136,8 @@ def carlini_wagner_linf(
 
   def shrink(state):
     tau = state.best_size * state.factor
-    return again(state)._replace(tau=tau, c=state.first_c, raised=jnp.int32(0))
+    first = {"rate": state.first_rate, "c": state.first_c}
+    return again(state)._replace(tau=tau, raised=jnp.int32(0), **first)
 
   def retry(state):
     larger = again(state)._replace(c=2 * state.c, raised=state.raised + 1)
