@@ -12,7 +12,7 @@ from jaxadv.losses import margin
 from jaxadv.norms import L2
 
 _LEAST = 0.1  # of the target's distance: the nearest class may be a tie
-_UNTARGETED_L1 = 3.0  # times as long a step, measured (BUILD.md)
+_UNTARGETED_L1 = 6.0  # times as long a step, measured (BUILD.md)
 _GAMMA, _PAPERS_GAMMA = 0.7, 0.05  # measured; the paper's
 
 
@@ -55,7 +55,7 @@ def fmn(
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
   relative: alpha is in units of `Norm.stride` of the geometric mean of the clean clip's
     distances, by first order, to success and to any other class, so the method works at
-    any scale of input and victim; untargeted in l1, in thrice these. (In proportion to
+    any scale of input and victim; untargeted in l1, in six times these. (In proportion to
     epsilon, larger steps and larger balls would call for each other; the target's
     distance alone makes them too long where it is far, the other's too short.) False:
     in the input's own, as in the paper.
