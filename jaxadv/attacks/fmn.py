@@ -55,8 +55,8 @@ def fmn(
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
   relative: alpha is in units of `Norm.stride` of the geometric mean of the clean clip's
     distances, by first order, to success and to any other class, so the method works at
-    any scale of input and victim; untargeted in l1, in six times these. (In proportion to
-    epsilon, larger steps and larger balls would call for each other; the target's
+    any scale of input and victim; in six times these, untargeted in l1. (In proportion
+    to epsilon, larger steps and larger balls would call for each other; the target's
     distance alone makes them too long where it is far, the other's too short.) False:
     in the input's own, as in the paper.
   gamma: 0 stands for 0.05 in l0, as in the paper, and 0.7 in the other norms: a ball
