@@ -9,15 +9,37 @@ import optax
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Problem, Trial, unjudged
 from jaxadv.losses import margin
-from jaxadv.norms import L2
+from jaxadv.norms import L0, L1, L2, LINF, Norm
 
 _LEAST = 0.1  # of the target's distance: the nearest class may be a tie
-_UNTARGETED_L1 = 6.0  # times as long a step, measured (BUILD.md)
-_GAMMA, _PAPERS_GAMMA = 0.7, 0.05  # measured; the paper's
+_PAPERS_GAMMA = 0.05
+
+
+class _Pace(NamedTuple):
+  """What is best in one norm, measured (BUILD.md)."""
+
+  gamma: float = 0.7
+  untargeted: float = 1.0  # times as long a step
+  power: float = 1.0  # of the gradient, at first
+  momentum: float = 0.0
+
+
+_PACES: dict[Norm, _Pace] = {
+  L0: _Pace(gamma=_PAPERS_GAMMA),
+  L1: _Pace(untargeted=6.0),
+  L2: _Pace(power=0.5),
+  LINF: _Pace(power=0.5, momentum=0.75),
+}
+
+
+def _pace(norm: Norm) -> _Pace:
+  """Of a norm that is none of these, a lifted one: what they share."""
+  return _PACES.get(norm, _Pace())
 
 
 class FMNState(NamedTuple):
   candidate: Array
+  direction: Array  # [...], the mean that steps follow
   trial: Trial
   radius: Array  # [], epsilon: of the ball that holds the candidate
   smallest: Array  # [], size of the smallest success; inf: none
@@ -35,6 +57,13 @@ def _nearest(problem: Problem, logits: Array, gap: Array) -> Array:
   return jnp.minimum(gap, lead)
 
 
+def _to_power(grad: Array, exponent: Array) -> Array:
+  """sign(g) |g|^exponent, of l2 size 1; 0 stays 0. [...], [] -> [...]"""
+  magnitude = jnp.abs(grad)
+  share = magnitude / jnp.maximum(jnp.max(magnitude), 1e-30)
+  return L2.direction(jnp.sign(grad) * share**exponent)
+
+
 def fmn(
   *,
   steps: int = 300,
@@ -44,13 +73,13 @@ def fmn(
   gamma: float = 0.0,
   last_gamma: float = 1e-4,
 ) -> Attack:
-  """delta <- project(delta - alpha g / |g|_2) into a ball of radius epsilon.
+  """delta <- project(delta - alpha d / |d|_2) into a ball of radius epsilon.
 
-  g: gradient of f = margin + confidence. epsilon: size(delta) + f / dual(g), where the
-  boundary is by first order, until the first success; then times 1 - gamma after a
-  success, and never more than the smallest one, times 1 + gamma after a failure. In l0
-  it moves by at least 1, and inwards by the first gamma to the end: small steps leave
-  samples that are not needed.
+  d: the gradient g of f = margin + confidence. epsilon: size(delta) + f / dual(g),
+  where the boundary is by first order, until the first success; then times 1 - gamma
+  after a success, and never more than the smallest one, times 1 + gamma after a
+  failure. In l0 it moves by at least 1, and inwards by the first gamma to the end:
+  small steps leave samples that are not needed.
   steps: gradient steps; steps + 1 points are judged, the clean clip first.
   step_size, last_step_size: alpha, on a cosine; gamma, last_gamma: likewise.
   relative: alpha is in units of `Norm.stride` of the geometric mean of the clean clip's
@@ -61,11 +90,14 @@ def fmn(
     in the input's own, as in the paper.
   gamma: 0 stands for 0.05 in l0, as in the paper, and 0.7 in the other norms: a ball
     that swings widely at first leads to nearer points.
-  From the paper's it differs in two more ways. epsilon grows before the first success
-  too, by gamma but no more than 0.05: f / dual(g) vanishes on the boundary, where some
-  clips would stay for good. And after a success it goes back to the boundary by first
-  order, by no more than the first gamma: late, when steps and gamma are small, a ball
-  may still be too wide.
+  From the paper's it differs in three more ways. In l2 and linf d is sign(g) |g|^p, of
+  size 1, where p goes from 0.5 to 1: at first small gradients count for more than they
+  are worth, as they differ from one point to the next, in the end as much; in linf d is
+  the mean of these so far, each with 0.75 of the next one's weight. epsilon grows
+  before the first success too, by gamma but no more than 0.05: f / dual(g) vanishes on
+  the boundary, where some clips would stay for good. And after a success it goes back
+  to the boundary by first order, by no more than the first gamma: late, when steps and
+  gamma are small, a ball may still be too wide.
   Pintor et al., Fast Minimum-norm Adversarial Attacks through Adaptive Norm
   Constraints, NeurIPS 2021, algorithm 1.
   """
@@ -81,12 +113,13 @@ def fmn(
     size = problem.norm.size(jnp.maximum(-low, high))
     widest = jnp.minimum(size, problem.radius)
     none = (jnp.float32(0.0), jnp.float32(jnp.inf), jnp.float32(0.0))
-    return FMNState(problem.zero, unjudged(problem), *none, widest, jnp.int32(0))
+    start = (problem.zero, problem.zero, unjudged(problem))
+    return FMNState(*start, *none, widest, jnp.int32(0))
 
   def resize(problem, state, trial, boundary, smallest):
     """The next radius, where the boundary is so far from the clip by first order."""
     quantum = problem.norm.quantum
-    first = gamma or (_PAPERS_GAMMA if quantum else _GAMMA)
+    first = gamma or _pace(problem.norm).gamma
     share = optax.cosine_decay_schedule(first, steps, last_gamma / first)(state.taken)
     least = state.radius * (1 - first)
     most = least if quantum else state.radius * (1 - share)
@@ -98,6 +131,15 @@ def fmn(
     larger = jnp.maximum(larger, state.radius + quantum)
     radius = jnp.where(trial.success, jnp.minimum(smaller, smallest), larger)
     return jnp.clip(radius, 0.0, state.widest)
+
+  def mean(problem, state, grad):
+    """What the next step follows, of no particular size."""
+    pace = _pace(problem.norm)
+    if pace.power == 1:
+      return grad
+    exponent = pace.power + (1 - pace.power) * state.taken / steps
+    newest = (1 - pace.momentum) * _to_power(grad, exponent)
+    return pace.momentum * state.direction + newest
 
   def step(key, state, problem):
     def judge(delta):
@@ -119,14 +161,15 @@ def fmn(
     smallest = jnp.minimum(state.smallest, smallest)
     radius = resize(problem, state, trial, boundary, smallest)
     nearest = jnp.clip(nearest / slope, _LEAST * ahead, ahead)
-    wide = problem.norm.sparse and not problem.objective.targeted
-    first = (_UNTARGETED_L1 if wide else 1.0) * jnp.sqrt(nearest * ahead)
+    longer = 1.0 if problem.objective.targeted else _pace(problem.norm).untargeted
+    first = longer * jnp.sqrt(nearest * ahead)
     scale = jnp.where(state.taken == 0, first, state.scale)
     unit = problem.norm.stride(scale, low, high) if relative else 1.0
-    length = alpha(state.taken) * unit / jnp.maximum(L2.size(grad), 1e-30)
+    direction = mean(problem, state, grad)
+    length = alpha(state.taken) * unit / jnp.maximum(L2.size(direction), 1e-30)
     ball = problem._replace(radius=radius)
-    candidate = ball.project(state.candidate - length * grad)
-    moved = (candidate, trial, radius, smallest, scale, state.widest)
+    candidate = ball.project(state.candidate - length * direction)
+    moved = (candidate, direction, trial, radius, smallest, scale, state.widest)
     return FMNState(*moved, state.taken + 1)
 
   return Attack(
