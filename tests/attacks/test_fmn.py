@@ -1,5 +1,8 @@
 """FMN against closed forms on linear victims; what they cannot tell, on a network."""
 
+from typing import NamedTuple
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -120,6 +123,38 @@ def test_fmn_in_l0_closes_in_within_a_hundred_steps():
   both = np.isfinite(found).all(0)
   assert both.sum() >= 4, found
   assert scipy.stats.gmean((found[0] / found[1])[both]) < 2.4, found
+
+
+class Spiked(NamedTuple):
+  """A plane of two classes with many low, steep bumps: w @ x + height * bumps. [n]."""
+
+  w: np.ndarray
+
+  @staticmethod
+  def logits(params, x):
+    bumps = jnp.sum(jnp.cos(1000 * x) ** 200)  # a seventeenth of them, on average
+    lead = params[0] @ x + 0.003 * bumps
+    return jnp.stack([lead, 0 * lead])
+
+
+@pytest.mark.parametrize("norm, within", [("l2", 1.2), ("linf", 1.35)])
+def test_gradients_that_spike_do_not_mislead_fmn(norm, within):
+  """On average near the distance of the plane, which bumps change by little.
+
+  Where a few coordinates have a gradient three times the plane's, others from point to
+  point. A step along the gradient as it is ends 1.3 and 1.6 times as far, in l2 not
+  always past the boundary.
+  """
+  rng = np.random.default_rng(0)
+  victim = Spiked(rng.normal(size=256).astype(np.float32))
+  x = rng.normal(size=(32, 256)).astype(np.float32)
+  lead = np.asarray([Spiked.logits(victim, clip)[0] for clip in x])
+  dual = np.linalg.norm(victim.w, {"l2": 2, "linf": 1}[norm])
+  stack = examples(x, lead < 0)
+  lanes = solve(attacks.fmn(steps=100), Threat(NORMS[norm], box=WIDE), victim, stack)
+  assert lanes.best.success.all()
+  ratio = sizes(lanes.best.delta, norm) / (np.abs(lead) / dual)
+  assert scipy.stats.gmean(ratio) < within, np.sort(ratio)
 
 
 ORACLE = test_fmn_reaches_the_minimal_distance_at_any_scale
