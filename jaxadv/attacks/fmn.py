@@ -1,5 +1,6 @@
 """Fast minimum-norm attack: descent in a ball that closes in on the boundary."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -22,13 +23,14 @@ class _Pace(NamedTuple):
   untargeted: float = 1.0  # times as long a step
   power: float = 1.0  # of the gradient, at first
   momentum: float = 0.0
+  growth: float = math.inf  # of log(epsilon) in as many steps, until the first success
 
 
 _PACES: dict[Norm, _Pace] = {
   L0: _Pace(gamma=_PAPERS_GAMMA),
   L1: _Pace(untargeted=6.0),
-  L2: _Pace(power=0.5),
-  LINF: _Pace(power=0.5, momentum=0.75),
+  L2: _Pace(power=0.5, growth=10.0),
+  LINF: _Pace(power=0.5, momentum=0.75, growth=10.0),
 }
 
 
@@ -95,7 +97,9 @@ def fmn(
   are worth, as they differ from one point to the next, in the end as much; in linf d is
   the mean of these so far, each with 0.75 of the next one's weight. epsilon grows
   before the first success too, by gamma but no more than 0.05: f / dual(g) vanishes on
-  the boundary, where some clips would stay for good. And after a success it goes back
+  the boundary, where some clips would stay for good; in l2 and linf it grows by no more
+  than e^(10 / steps) a step then, or 0.05: where g is small, f / dual(g) says little,
+  and in too wide a ball far targets are missed. And after a success it goes back
   to the boundary by first order, by no more than the first gamma: late, when steps and
   gamma are small, a ball may still be too wide.
   Pintor et al., Fast Minimum-norm Adversarial Attacks through Adaptive Norm
@@ -118,15 +122,17 @@ def fmn(
 
   def resize(problem, state, trial, boundary, smallest):
     """The next radius, where the boundary is so far from the clip by first order."""
-    quantum = problem.norm.quantum
-    first = gamma or _pace(problem.norm).gamma
+    quantum, pace = problem.norm.quantum, _pace(problem.norm)
+    first = gamma or pace.gamma
     share = optax.cosine_decay_schedule(first, steps, last_gamma / first)(state.taken)
     least = state.radius * (1 - first)
     most = least if quantum else state.radius * (1 - share)
     smaller = jnp.minimum(jnp.clip(boundary, least, most), state.radius - quantum)
     slowly = state.radius * (1 + jnp.minimum(share, _PAPERS_GAMMA))
+    farthest = state.radius * math.exp(min(pace.growth / steps, 80))  # no overflow
+    ahead = jnp.where(state.taken > 0, jnp.minimum(boundary, farthest), boundary)
     larger = jnp.where(
-      jnp.isinf(smallest), jnp.maximum(slowly, boundary), state.radius * (1 + share)
+      jnp.isinf(smallest), jnp.maximum(slowly, ahead), state.radius * (1 + share)
     )
     larger = jnp.maximum(larger, state.radius + quantum)
     radius = jnp.where(trial.success, jnp.minimum(smaller, smallest), larger)
