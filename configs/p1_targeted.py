@@ -64,6 +64,8 @@ def get_config(setting: str = "quick") -> ConfigDict:
           "iterations": lbfgs_iterations,
           "c": 0.1,
           "memory": 10,
+          "shrink": 0,
+          "every_point": False,
         },
       },
       "runtime": {

@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
         "processes": 0,
         "batch_chunks": 16,  # judged at once
         "checkpoint_every_epochs": 1,
+        "guards": True,  # look at the victim first (jaxadv/guards.py)
         "distributed": "",  # one process; or "auto", "HOST:PORT,COUNT,INDEX"
       },
     }

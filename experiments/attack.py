@@ -76,6 +76,7 @@ def attack_victim(
   Returns the indices of those that ended before their share was done.
   """
   dataset = build.dataset(settings["data"], settings["data"]["split"], victim.classes)
+  plans = {name: plan.against(len(victim.classes)) for name, plan in plans.items()}
   buckets = jobs.choose_jobs(dataset, settings)
   # a path may come to hold other weights or clips: rows must not be mixed
   found: dict[str, Any] = {

@@ -2,8 +2,9 @@
 --config=configs/NAME.py`.
 
 Writes perturbation.npy and .wav, history.csv (a row per epoch), test.csv (what each
-victim says of each test clip), universal.md, universal.png and metrics.json. Killed and
-started again, it goes on at its last checkpoint and ends with the same perturbation.
+victim says of each test clip), universal.md, universal.png, metrics.json, and in
+guards.json what makes the victim's numbers doubtful. Killed and started again, it goes
+on at its last checkpoint and ends with the same perturbation.
 """
 
 import hashlib
@@ -16,7 +17,17 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxadv import build, cli, cluster, data, keys, record, universal_run, workdir
+from jaxadv import (
+  build,
+  cli,
+  cluster,
+  data,
+  keys,
+  preflight,
+  record,
+  universal_run,
+  workdir,
+)
 from jaxadv.data.audio import SAMPLE_RATE_HZ
 from jaxadv.errors import InputError
 from jaxadv.inference import inference
@@ -35,7 +46,8 @@ Tested = Mapping[str, Sequence[Heard]]  # victim's name -> rows
 def main(config: ConfigDict) -> None:
   settings = config.to_dict()
   keys.check(settings, keys.UNIVERSAL_KEYS)
-  threat, _ = plan_of(settings).threat, mask_of(settings)  # before anything is read
+  plan, _ = plan_of(settings), mask_of(settings)  # before anything is read
+  threat = plan.threat
   share = cluster.join(settings["runtime"]["distributed"], together=True)
   listed = [path for path in settings["test_victims"].split(",") if path]
   if not listed:
@@ -66,8 +78,16 @@ def main(config: ConfigDict) -> None:
     snr_db = report.mean_snr(rows)
     return fooled and fooled.value, snr_db and snr_db.value
 
-  cluster.wait_for_all()  # what follows is done together, and waits 30 s at most
   aim = victim.classes.index(settings["target"]) if settings["target"] else -1
+  if settings["runtime"]["guards"] and share[0] == 0:
+    plans = {next(iter(settings["attacks"])): plan}
+    buckets = [
+      (chunks, [record.Job(clip.index, clip, aim) for clip in some])
+      for chunks, some in data.by_bucket(clips)
+    ]
+    for sentence in preflight.inspect_run(plans, victim, buckets, settings, folder):
+      print(sentence, flush=True)
+  cluster.wait_for_all()  # what follows is done together, and waits 30 s at most
   trained = universal_run.train(
     victim,
     clips,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxadv.errors import InputError
 from jaxadv.losses import Objective
 from jaxadv.norms import Norm
 
@@ -34,13 +35,19 @@ def examples(
 ) -> Example:
   """A batch of Examples with ids from 0: for `drive.solve_batch` and users' own loops.
 
-  x: [B, ...] within the box. label, target: [B], [B, K], or one for all. mask: [B, ...]
-  or one. other: arrays [B, ...]. start: [B, ...] or ().
+  x: [B, ...] within the box. label, target: [B], [B, K], or one number for all. mask:
+  [B, ...] or one. other: arrays [B, ...]. start: [B, ...] or (). InputError for labels
+  or targets of another length.
   """
   x, count = jnp.asarray(x, jnp.float32), len(x)
 
   def number(value):
     value = jnp.asarray(value, jnp.int32)
+    if value.ndim and len(value) != count:
+      raise InputError(
+        f"{count} examples have labels or targets of shape {list(value.shape)}: give "
+        f"[{count}], [{count}, classes], or one number for all"
+      )
     return value if value.ndim > 1 else jnp.broadcast_to(value, (count,))
 
   mask = jnp.broadcast_to(jnp.asarray(mask, jnp.float32), x.shape)
@@ -204,6 +211,8 @@ class Attack(NamedTuple):
   steps: the most steps it may take.
   goal: what its trials are ranked by, unless the user says otherwise.
   backward_passes: per step; 0: score-based, never sees a gradient.
+  per_rival: these are one for each rival, of which a target leaves one, and a victim of
+    few classes fewer.
   forward_passes: per step.
   needs_start: it begins at `Example.start`.
   descends_margin: its steps take the gradient of `Problem.margin`, and it judges the
@@ -228,6 +237,14 @@ class Attack(NamedTuple):
   forward_passes: int = 1
   needs_start: bool = False
   descends_margin: bool = False
+  per_rival: bool = False
+
+  def against(self, classes: int, targeted: bool) -> "Attack":
+    """With the passes that a step takes with a victim of so many classes."""
+    rivals = 1 if targeted else classes - 1
+    most = self.forward_passes * rivals  # which are more than 1 with draws
+    few = self.per_rival and most < self.backward_passes
+    return self._replace(backward_passes=most) if few else self
 
 
 def unjudged(problem: Problem) -> Trial:

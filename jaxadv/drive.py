@@ -17,10 +17,20 @@ Array = jax.Array
 class Watch(NamedTuple):
   """What went on in an example's steps: for the guards against wrong results."""
 
-  first_success: Array  # int32 [], the step that first judged a success; 0: none
-  nan_steps: Array  # int32 [], with a loss or a gradient that was not finite
-  zero_gradients: Array  # int32 [], steps whose gradient was 0 everywhere
-  late_loss: Array  # [], the best trial's, when 90% of the steps had been taken
+  first_success: Any  # int32 [], the step that first judged a success; 0: none
+  nan_steps: Any  # int32 [], with a loss or a gradient that was not finite
+  zero_gradients: Any  # int32 [], steps whose gradient was 0 everywhere
+  late_loss: Any  # [], the best trial's, when 90% of the steps had been taken
+
+  def after(self, steps: int, before: "Watch") -> "Watch":
+    """Of an attack that went on after `steps` of another. The late loss is its own."""
+    own = steps + self.first_success if self.first_success else 0
+    return Watch(
+      before.first_success or own,
+      before.nan_steps + self.nan_steps,
+      before.zero_gradients + self.zero_gradients,
+      self.late_loss,
+    )
 
 
 def _watch(watch, best, trial, step, steps):

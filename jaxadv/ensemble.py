@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxadv import drive, engine, problem
 from jaxadv.attacks import apgd, apgd_targeted, fab, square
+from jaxadv.attacks.checks import require
 from jaxadv.core import FIRST_SUCCESS, Array, Attack, Example
 from jaxadv.errors import InputError
 from jaxadv.inputs import check_answers, check_examples
@@ -43,12 +44,13 @@ class Cost(NamedTuple):
 class Found(NamedTuple):
   """An example at its end. stage: index of the one that it fell to, or of the last.
 
-  cost: of all stages that it went through.
+  cost: of all stages that it went through. watch: likewise.
   """
 
   stage: int
   outcome: engine.Outcome
   cost: Cost
+  watch: drive.Watch
 
 
 def autoattack(
@@ -65,6 +67,7 @@ def autoattack(
   diverse parameter-free attacks, ICML 2020; in l1: Croce and Hein, Mind the box, ICML
   2021; and the authors' code (standard version).
   """
+  require(norm in ("l1", "l2", "linf"), "norm", norm, "one of l1, l2, linf")
   any_other, sparse = untargeted(), norm == "l1"
   towards = apgd_targeted(
     steps=steps, targets=targets or (5 if sparse else 9), shrink=sparse
@@ -93,17 +96,19 @@ def worst_case(
   example ends with its first success, or with the last stage.
   """
   left = list(ids)
-  spent = dict.fromkeys(left, Cost())
+  spent = dict.fromkeys(left, (Cost(), drive.Watch(0, 0, 0, np.inf)))
   for n, stage in enumerate(stages):
     survivors = []
     for look in run_stage(stage, left) if left else ():
       found = []
       for outcome in look.outcomes:
-        cost = spent.pop(outcome.id).after(stage.attack, outcome)
+        cost, watch = spent.pop(outcome.id)
+        watch = outcome.watch.after(cost.steps, watch)
+        cost = cost.after(stage.attack, outcome)
         if outcome.best.success or n == len(stages) - 1:
-          found.append(Found(n, outcome, cost))
+          found.append(Found(n, outcome, cost, watch))
         else:
-          spent[outcome.id] = cost
+          spent[outcome.id] = cost, watch
           survivors.append(outcome.id)
       yield look, found
     left = survivors

@@ -61,6 +61,14 @@ class AttackPlan(NamedTuple):
     """What the problem of `bind` takes, of a victim's variables."""
     return variables, np.float32(self.threat.given)
 
+  def against(self, classes: int) -> "AttackPlan":
+    """The plan, with the passes that it takes with a victim of so many classes."""
+    stages = tuple(
+      stage._replace(attack=stage.attack.against(classes, stage.objective.targeted))
+      for stage in self.stages
+    )
+    return self._replace(stages=stages)
+
   @property
   def attack(self) -> Attack:
     return self.stages[0].attack
@@ -125,7 +133,7 @@ def attack_plan(
   check_value(key + "confidence", confidence, float)
   if confidence < 0:
     raise InputError(f"{key}confidence is {confidence!r}: give at least 0")
-  if target and not attack.targetable:
+  if target and (ensemble or not attack.targetable):
     raise InputError(
       f"{key}method {entry['method']!r} has no targeted form: leave it out with "
       "--config.runtime.only=NAME,NAME or clear targets"
@@ -219,6 +227,11 @@ def _through(
   if draws < 1:
     raise InputError(f"{key}draws is {draws!r}: give at least 1")
   if not entry.get("through"):
+    if "draws" in entry:
+      raise InputError(
+        f"{key}draws is {draws!r}, and the attack goes through no transform: give "
+        f"{key}through, or leave draws out"
+      )
     return (), ()
   twins, counts = [], []
   for name, member in set_members(entry["through"]).items():
@@ -252,8 +265,11 @@ def _check_radius(radius, budget, attack, key):
   if radius is None:
     if attack.needs_radius:
       raise InputError(f"the config lacks {key}radius: this attack fills its budget")
-    if budget == "snr_db":
-      raise InputError(f"the config lacks {key}radius: an SNR in dB for budget snr_db")
+    if budget != "absolute":
+      raise InputError(
+        f"the config lacks {key}radius, of which {budget!r} is the budget: add it, or "
+        "leave the budget out"
+      )
     return
   check_value(key + "radius", radius, float)
   if not math.isfinite(radius):

@@ -156,6 +156,12 @@ def _check_range(examples, classes, targeted):
   label, target = _flat(examples.label), _flat(examples.target)
   single = np.ndim(examples.label) == 1
   low, high = (0, classes - 1) if single else (-1, 1)
+  if not single and targeted and target.shape != label.shape and (target >= 0).any():
+    raise InputError(
+      f"the labels are sets {list(label.shape)} and the targets are "
+      f"{list(np.shape(examples.target))}: give a set of 1, 0 and -1 (no matter) for "
+      "each example"
+    )
   if single and classes < 2:
     raise InputError("the victim has one class: a label can't change; give at least 2")
   _refuse(

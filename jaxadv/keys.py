@@ -71,7 +71,12 @@ UNIVERSAL_KEYS = {
   "mask": {"start_s": float, "end_s": float, "low_hz": float, "high_hz": float},
   "train": {"epochs": int, "batch": int, "test_every_epochs": int},
   "runtime": _RUNTIME
-  | {"batch_chunks": int, "checkpoint_every_epochs": int, "distributed": str},
+  | {
+    "batch_chunks": int,
+    "checkpoint_every_epochs": int,
+    "guards": bool,
+    "distributed": str,
+  },
 }
 TRANSFER_KEYS = {
   "workdir": str,

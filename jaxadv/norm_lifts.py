@@ -65,6 +65,21 @@ def framewise(norm: Norm, frame: int) -> Norm:
   )
 
 
+def in_band(count: int, low_hz: float, high_hz: float, rate_hz: float) -> np.ndarray:
+  """Which frequencies of `count` real samples are in a band. bool [count // 2 + 1].
+
+  InputError where none is.
+  """
+  scaled_hz = np.arange(count // 2 + 1) * rate_hz  # times count: exact on the edges
+  inside = (scaled_hz >= low_hz * count) & (scaled_hz <= high_hz * count)
+  if not inside.any():
+    raise InputError(
+      f"the band {low_hz} to {high_hz} Hz holds none of the frequencies of {count} "
+      f"samples, {rate_hz / count:.3g} Hz apart: give a wider one"
+    )
+  return inside
+
+
 def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> Norm:
   """`norm`, of perturbations along the last axis with nothing outside a band.
 
@@ -82,8 +97,7 @@ def band_limited(norm: Norm, low_hz: float, high_hz: float, rate_hz: float) -> N
 
   def keep(delta):
     count = delta.shape[-1]
-    scaled_hz = np.arange(count // 2 + 1) * rate_hz  # times count: exact on the edges
-    inside = (scaled_hz >= low_hz * count) & (scaled_hz <= high_hz * count)
+    inside = in_band(count, low_hz, high_hz, rate_hz)
     return jnp.fft.irfft(jnp.fft.rfft(delta) * inside, count)
 
   def scaled(delta, radius):

@@ -110,7 +110,9 @@ def bind_through(
     def through(sample):
       return lambda key, x: jnp.where(places < length, sample(key, x, length), x)
 
-    smoothed = expect(logits_fn, [through(one) for one in _listed(samples)], draws)
+    passed = [through(one) for one in _listed(samples)]
+    multilabel = jnp.ndim(example.label) > 0
+    smoothed = expect(logits_fn, passed, draws, multilabel)
     bound = bind_random(smoothed, threat, objective)
     return bound(params, key, example)
 
@@ -125,11 +127,13 @@ def expect(
   logits_fn: Callable,
   samples: Callable | Sequence[Callable],
   draws: int | Sequence[int] = 8,
+  multilabel: bool = False,
 ) -> Callable:
   """Expectation over random transforms, for `bind_random`: log E[softmax(logits)].
 
   samples: key, x [...] -> transformed x, differentiable; one, or a set of them, which
   count alike. draws: forward passes in each of them, or a number for every one.
+  multilabel: classes are sigmoids, as with sets of labels: the log-odds of E[sigmoid].
   The logits are those of the smoothed victim, so every attack works on them, and their
   cross-entropy is the loss of Salman et al., Provably Robust Deep Learning via
   Adversarially Trained Smoothed Classifiers, NeurIPS 2019. Of an untargeted
@@ -150,11 +154,14 @@ def expect(
       for sample, count, end in zip(members, counts, ends, strict=True)
     ]
 
-    def says(x):
-      return jax.nn.log_softmax(logits_fn(params, x, *other))
+    each = jax.vmap(lambda x: logits_fn(params, x, *other))(jnp.concatenate(heard))
 
-    each = jax.vmap(says)(jnp.concatenate(heard))
-    return jax.nn.logsumexp(each, axis=0, b=shares[:, None])
+    def log_mean(log_probabilities):
+      return jax.nn.logsumexp(log_probabilities, axis=0, b=shares[:, None])
+
+    if multilabel:
+      return log_mean(jax.nn.log_sigmoid(each)) - log_mean(jax.nn.log_sigmoid(-each))
+    return log_mean(jax.nn.log_softmax(each))
 
   return logits
 

@@ -189,7 +189,7 @@ class Recorder:
   def _row(self, one: Finished, paths, heard, said) -> dict[str, Any]:
     names, (label, target) = self.victim.classes, (one.job.clip.label, one.job.target)
     found, threat = one.found, self._plan.threat
-    watch = found.outcome.watch
+    watch = found.watch
     clean, adversarial, pcm16 = said
     delta = heard[1].astype(np.float64) - heard[0]
     l2 = float(np.linalg.norm(delta))

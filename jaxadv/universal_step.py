@@ -19,7 +19,7 @@ from jaxadv.data.audio import CHUNK_SAMPLES, SAMPLE_RATE_HZ
 from jaxadv.drive import Lane, driver
 from jaxadv.errors import InputError
 from jaxadv.inference import MATMUL
-from jaxadv.norm_lifts import band_limited
+from jaxadv.norm_lifts import band_limited, in_band
 from jaxadv.universal import LATEST, Sums, bind_split, bind_universal, shared
 from jaxadv.universal_data import Batch
 from jaxadv.victim import Victim
@@ -63,7 +63,9 @@ def plan_of(settings: Mapping[str, Any], steps: int = 2) -> entries.AttackPlan:
       f"mask has hertz ({mask['low_hz']} to {mask['high_hz']}) and seconds, and no "
       "sound is limited in both: give one of them"
     )
-  norm = band_limited(plan.threat.norm, mask["low_hz"], mask["high_hz"], SAMPLE_RATE_HZ)
+  band = mask["low_hz"], mask["high_hz"], SAMPLE_RATE_HZ
+  norm = band_limited(plan.threat.norm, *band)
+  in_band(CHUNK_SAMPLES, *band)  # refused before anything is read
   return plan._replace(threat=plan.threat._replace(norm=norm))
 
 
@@ -79,7 +81,13 @@ def mask_of(settings: Mapping[str, Any]) -> np.ndarray:
       "length of a chunk"
     )
   at_s = np.arange(CHUNK_SAMPLES) / SAMPLE_RATE_HZ
-  return ((at_s >= start_s) & (at_s < end_s)).astype(np.float32)
+  inside = (at_s >= start_s) & (at_s < end_s)
+  if not inside.any():
+    raise InputError(
+      f"mask is {start_s} to {end_s} s, which holds no sample of a chunk: give more of "
+      "it"
+    )
+  return inside.astype(np.float32)
 
 
 class Trainer(NamedTuple):

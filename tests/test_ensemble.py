@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_victims import DUAL, SIZE, Linear, linear
 
-from jaxadv import core, ensemble, losses, problem
+from jaxadv import core, drive, ensemble, losses, problem
 from jaxadv.attacks import fgsm, pgd, white_noise
 from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
@@ -39,7 +39,7 @@ def evaluate(stages, norm, radius, batch, **options):
   )
 
 
-@pytest.mark.parametrize("norm", ["l1", "linf"])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 def test_autoattack_finds_all_that_is_there_and_nothing_else(norm):
   """All clips whose boundary is nearer than 0.97 radii, and none beyond 1.03."""
   distance = minimal(norm)
@@ -128,7 +128,8 @@ def test_looks_of_a_stage_ask_for_the_survivors_alone():
     asked.append(list(ids))
     for n in ids:
       fell = n % 3 == len(asked) - 1
-      outcome = ensemble.engine.Outcome(n, 2, trial._replace(success=fell), None, 0.5)
+      watch = drive.Watch(2 * fell, len(asked), 1, 0.5 * len(asked))
+      outcome = ensemble.engine.Outcome(n, 2, trial._replace(success=fell), watch, 0.5)
       yield ensemble.engine.Look((outcome,), 2, 0.5, 0.0)
 
   stages = [ensemble.Stage(str(n), pgd(), losses.untargeted()) for n in range(2)]
@@ -139,6 +140,15 @@ def test_looks_of_a_stage_ask_for_the_survivors_alone():
   assert [found[n].stage for n in range(6)] == [0, 1, 1, 0, 1, 1]
   assert [found[n].cost.steps for n in (0, 1)] == [2, 4]
   assert found[1].cost.seconds == 1.0
+  # what went wrong in the first of two is not forgotten in the second
+  assert found[0].watch == drive.Watch(2, 1, 1, 0.5)
+  assert found[1].watch == drive.Watch(4, 3, 2, 1.0)
+  assert found[2].watch == drive.Watch(0, 3, 2, 1.0)
+
+
+def test_autoattack_is_not_made_for_other_norms():
+  with pytest.raises(InputError, match="norm is 'l0': give one of l1, l2, linf"):
+    ensemble.autoattack(norm="l0")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,47 @@ def test_a_bad_transform_of_an_attack(changes, said):
     entries.attack_plan("a", PGD | changes, target=False)
 
 
+@pytest.mark.parametrize(
+  ("entry", "target", "said"),
+  [
+    (PGD | {"draws": 4}, False, "a.draws is 4, and the attack goes through no"),
+    (
+      {"method": "ddn", "norm": "l2", "budget": "relative"},
+      False,
+      "lacks attacks.a.radius, of which 'relative' is the budget",
+    ),
+    (
+      {"method": "autoattack", "norm": "l2", "radius": 1.0},
+      True,
+      "a.method 'autoattack' has no targeted form: leave it out",
+    ),
+    (
+      {"method": "autoattack", "norm": "l0", "radius": 1.0},
+      False,
+      "norm is 'l0': give one of l1, l2, linf",
+    ),
+  ],
+)
+def test_what_would_be_ignored_is_refused(entry, target, said):
+  with pytest.raises(InputError, match=said):
+    entries.attack_plan("a", entry, target=target)
+
+
+@pytest.mark.parametrize(
+  ("classes", "targeted", "passes"), [(41, False, 9), (4, False, 3), (41, True, 1)]
+)
+def test_passes_follow_the_victims_classes_and_the_target(classes, targeted, passes):
+  noise = {"transform": "noise", "snr_db": 3.0}
+  for method, draws in (("fab", 1), ("deepfool", 5)):
+    entry = {"method": method, "norm": "l2"}
+    entry |= {"through": noise, "draws": draws} if draws > 1 else {}
+    plan = entries.attack_plan("a", entry, target=targeted).against(classes)
+    assert plan.attack.backward_passes == draws * passes
+    assert plan.attack.forward_passes == draws
+  pgd = entries.attack_plan("a", PGD, target=False)
+  assert pgd.against(classes) == pgd
+
+
 def test_a_budget_per_frame():
   entry = PGD | {"radius": 0.1, "budget": "absolute", "frame_samples": 4}
   norm = entries.attack_plan("a", entry, target=False).threat.norm

@@ -151,6 +151,18 @@ def test_label_sets():
   assert "probabilities" in raised
 
 
+def test_a_victim_of_one_sigmoid_is_no_worse_for_it():
+  one = lambda p, x: says(p, x)[:1]  # noqa: E731
+  sets = (Curved.logits(VICTIM, X.T).T[:, :1] > 0).astype(int)
+  assert flags(one, losses.untargeted_labels(), core.examples(X, sets)) == {}
+
+
+@pytest.mark.parametrize("label, target", [([0, 1], -1), (0, [1] * 5)])
+def test_labels_of_another_length_are_refused(label, target):
+  with pytest.raises(InputError, match=r"4 examples have labels or targets of shape"):
+    core.examples(X, label, target)
+
+
 def test_every_objective_is_tried():
   steep = BROKEN["saturated"]
   assert "saturated" not in flags(steep, losses.untargeted(losses.margin_loss))
@@ -186,6 +198,18 @@ BAD: dict[str, tuple[dict, dict, Any, list[str]]] = {
   "empty": ({"x": X[:0], "label": LABEL[:0]}, {}, None, ["no example"]),
   "sets for numbers": ({"label": np.eye(4)}, {}, None, ["untargeted_labels"]),
   "numbers for sets": ({}, {}, losses.untargeted_labels(), ["label sets", "[B, 4]"]),
+  "one target for sets": (
+    {"label": np.eye(4), "target": 1},
+    {},
+    losses.targeted_labels(),
+    ["sets [4, 4]", "targets are [4]"],
+  ),
+  "sets of targets, one missing": (
+    {"label": np.eye(4), "target": -np.ones((4, 4))},
+    {},
+    losses.targeted_labels(),
+    ["no target"],
+  ),
   "set too long": (
     {"label": np.ones((4, 5))},
     {},

@@ -28,7 +28,7 @@ def looks(ids, interrupted=False):
     return engine.Outcome(at, 1, None, None, 0.0)
 
   # one look with more outcomes than a batch, as several devices give
-  found = [ensemble.Found(0, outcome(at), ensemble.Cost()) for at in ids]
+  found = [ensemble.Found(0, outcome(at), ensemble.Cost(), None) for at in ids]
   yield engine.Look(tuple(map(outcome, ids)), len(ids), 0.0, 0.0), found
   if interrupted:
     raise KeyboardInterrupt

@@ -78,6 +78,51 @@ def test_an_attack_through_the_noise_survives_it_better():
   assert survives(plain.delta) > survives(0 * plain.delta)
 
 
+def test_the_expectation_over_gains_and_its_gradient():
+  """Against the mean over a fine grid of them; one gain alone is far from it."""
+  through = problem.expect(Curved.logits, problem.vary_gain(12.0), 4000)
+
+  def over_draws(x):
+    return jax.nn.softmax(through(tuple(VICTIM), KEY, x))[LABEL[0]]
+
+  def over_grid(x, most_db=12.0):
+    gains = 10 ** (jnp.linspace(-most_db, most_db, 2001) / 20)[:, None]
+    said = jax.vmap(lambda x: Curved.logits(tuple(VICTIM), x))(gains * x)
+    return jax.nn.softmax(said)[:, LABEL[0]].mean()
+
+  x = jnp.asarray(X[0])
+  found, grad = jax.jit(jax.value_and_grad(over_draws))(x)
+  expected, slope = jax.value_and_grad(over_grid)(x)
+  np.testing.assert_allclose(found, expected, atol=0.01)
+  np.testing.assert_allclose(grad, slope, atol=0.02)
+  assert np.abs(jax.grad(over_grid)(x, 0.0) - slope).max() > 0.1
+
+
+def test_sets_of_labels_behind_a_transform_are_sigmoids():
+  """The log-odds of the mean of sigmoids, and the clean clip is no success."""
+  through = problem.expect(Curved.logits, problem.vary_gain(6.0), 4000, multilabel=True)
+  found = jax.jit(through)(tuple(VICTIM), KEY, X[0])
+  gains = 10 ** (np.linspace(-6, 6, 2001) / 20)[:, None]
+  heard = np.tanh(gains * X[0] @ VICTIM.hidden.T) @ VICTIM.readout.T
+  np.testing.assert_allclose(
+    special.expit(found), special.expit(heard).mean(0), atol=0.01
+  )
+  sets = (Curved.logits(VICTIM, X.T).T > 0).astype(np.int32)
+  sure = np.abs(Curved.logits(VICTIM, X.T)).min(0) > 0.3
+  stack = examples(X, 0)._replace(label=sets, mask=np.ones_like(X))
+  threat, aim = problem.Threat(norms.L2, 0.8), losses.untargeted_labels()
+  quiet = lambda key, x, length: x * (1 + 0.001 * jax.random.normal(key))  # noqa: E731
+  bind = problem.bind_through(Curved.logits, threat, aim, quiet, 2)
+
+  def clean(example):
+    here = bind(tuple(VICTIM), KEY, example)
+    return here.evaluate(here.zero).success
+
+  assert sure.sum() > 5
+  assert not jax.vmap(clean)(stack)[sure].any()
+  assert attack(bind, stack).success.mean() > 0.5
+
+
 def test_a_key_a_step_and_the_same_result_for_the_same_seed():
   through = problem.expect(Curved.logits, problem.add_noise(0.0), 2)
   bind = problem.bind_random(

@@ -31,7 +31,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
 def measured(settings: Mapping[str, Any]) -> Measured:
   """One row per attack: milliseconds per clip of a step and of the bare gradient."""
   plans = {
-    name: entries.attack_plan(name, entry, target=False)
+    name: entries.attack_plan(name, entry, target=False).against(settings["classes"])
     for name, entry in settings["attacks"].items()
   }
   model = build.classifier(settings["model"], settings["classes"])

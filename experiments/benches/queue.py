@@ -30,6 +30,7 @@ def run(settings: Mapping[str, Any]) -> Measured:
   rows, shares = [], {}
   for name, entry in settings["attacks"].items():
     plan = entries.attack_plan(name, entry, target=False)
+    plan = plan.against(len(victim.classes))
     cells, shares[name] = row(plan, victim, buckets, settings)
     rows.append((name, *cells))
   clips = sum(len(examples) for _, examples in buckets)

@@ -209,6 +209,7 @@ def ask(name: str, entry: Mapping[str, Any], subject: Subject) -> Asked:
     classes = len(subject.victim.classes)
     clips = clips._replace(targets=(clips.labels + 1) % classes)
   plan = entries.attack_plan(name, ours, target=targeted)
+  plan = plan.against(len(subject.victim.classes))
   radius = measure.smallest_radius(plan, clips)
   more = entry.get("peers", {})
   return Asked(plan, ours, more, radius, subject._replace(clips=clips))

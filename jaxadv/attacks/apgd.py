@@ -142,7 +142,7 @@ def descent(steps: int, rho: float = 0.75, shrink: bool = False) -> Descent:
     radii = [radius for radius, _ in _SHRINKING]
     lengths = [-(-percent * steps // 100) for _, percent in _SHRINKING[:-1]]
     lengths.append(steps - sum(lengths))
-    require(lengths[-1] >= 1, "steps", steps, "at least 3, with shrink")
+    require(lengths[-1] >= 1, "steps", steps, "3 or at least 5, with shrink")
   gaps = {
     kind: np.stack(
       [

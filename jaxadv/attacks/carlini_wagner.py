@@ -65,6 +65,9 @@ def look(problem: Problem, modifier: Array, kappa: float = 0.0) -> Point:
   return Point(trial, logits, hinge, slope, gain)
 
 
+_LARGEST = 1e10  # a weight, of a victim all but flat
+
+
 def nearest(drop: Array, slope: Array) -> tuple[Array, Array]:
   """Of the smallest step along which a linear function falls by `drop`.
 
@@ -74,7 +77,7 @@ def nearest(drop: Array, slope: Array) -> tuple[Array, Array]:
   largest = jnp.max(jnp.abs(slope))
   scale = jnp.where(largest > 0, largest, jnp.inf)  # squares would underflow
   step = drop / scale / jnp.maximum(jnp.sum((slope / scale) ** 2), 1e-30)
-  finite = lambda v: jnp.nan_to_num(v, nan=0.0, posinf=_UNBOUNDED)  # noqa: E731
+  finite = lambda v: jnp.nan_to_num(v, nan=0.0, posinf=_LARGEST)  # noqa: E731
   return finite(step), finite(step / scale)
 
 
@@ -111,16 +114,13 @@ class CarliniWagnerState(NamedTuple):
   ahead: Array  # [], the hinge where the search began, as long as none has won
   c: Array
   lower: Array
-  upper: Array
+  upper: Array  # inf: before the first success
   search: Array  # int32 []
   iteration: Array  # int32 [], within the search
   found: Array  # bool [], a success within the search
   found_size: Array  # [], the smallest of them
   found_at: Array  # [...], its modifier; 0: none
   checkpoint: Array  # [], objective when `abort_early` last looked
-
-
-_UNBOUNDED = 1e10  # upper bound of c before the first success
 
 
 def _probably(problem, logits):
@@ -163,12 +163,11 @@ def carlini_wagner(
   restart: where the next search begins, "zero" or "away": at minus the sum of the best
     modifiers of the searches so far, where other classes are near.
   kappa: added to the objective's confidence in the hinge, not in what is a success.
-  variant: "subramanian": mean square instead of sum; a search counts as successful for
-    c where the label's probability is below 1 / K and another leads (the target's is
-    0.975 or more); c stays after one that was not. Theirs: kappa=500, c=1e-2,
+  variant: "subramanian": mean square instead of sum; a success, to c and to what is
+    kept, is where besides the label's probability is below 1 / K (the target's 0.975 or
+    more); c stays after a search without one. Theirs: kappa=500, c=1e-2,
     learning_rate=1e-5, search_steps=2, with what is published as below; they sum the
-    hinge over 2 s chunks, here it is that of the clip's logits. Which trial is best is
-    the objective's to say: confidence log(39 (K - 1)) is enough for 0.975.
+    hinge over 2 s chunks, here it is that of the clip's logits.
   As published: learning_rate=1e-2, schedule="constant", c=1e-3, restart="zero",
   iterations=10000.
   Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks, S&P 2017,
@@ -198,7 +197,7 @@ def carlini_wagner(
       ahead=infinity,
       c=jnp.float32(c),
       lower=jnp.float32(0),
-      upper=jnp.float32(_UNBOUNDED),
+      upper=infinity,
       search=none,
       iteration=none,
       found=jnp.bool_(False),
@@ -212,9 +211,10 @@ def carlini_wagner(
     trial, delta, share = point.trial, point.trial.delta, 1.0
     won = trial.success
     if variant == "subramanian":
-      share, won = 1 / delta.size, _probably(problem, point.logits)
+      share, won = 1 / delta.size, _probably(problem, point.logits) & won
+      trial = trial._replace(success=won)
     # derived anew where a search without success left off
-    first = (state.iteration == 0) & (state.upper >= _UNBOUNDED)
+    first = (state.iteration == 0) & jnp.isinf(state.upper)
     if not learning_rate:
       far, _ = nearest(point.hinge, point.slope * point.gain)
       # after the last search none is left to come nearer: first order is believed
@@ -251,7 +251,7 @@ def carlini_wagner(
   def next_search(state):
     upper = jnp.where(state.found, jnp.minimum(state.upper, state.c), state.upper)
     lower = jnp.where(state.found, state.lower, jnp.maximum(state.lower, state.c))
-    bounded = upper < _UNBOUNDED
+    bounded = jnp.isfinite(upper)
     larger = jnp.where(bounded, (lower + upper) / 2, state.c * 10)
     search = state.search + 1
     # the authors' last search repeats the c that is known to succeed
@@ -265,7 +265,7 @@ def carlini_wagner(
     if not learning_rate:
       # no search has won: the boundary is farther than the first gradient says
       modifier = jnp.where(bounded, start, state.modifier)
-      arrived = bounded & (state.upper >= _UNBOUNDED) & (state.search > 0)
+      arrived = bounded & jnp.isinf(state.upper) & (state.search > 0)
       whole = travel(jnp.max(jnp.abs(state.found_at)), iterations)
       rate = jnp.where(arrived, whole, rate)
     return state._replace(

@@ -142,7 +142,9 @@ def carlini_wagner_l0(
     fewer = jnp.where(success, state.share, state.share / 2)
     count = jnp.maximum(jnp.floor(fewer * left), 1.0)
     kept = jnp.where(_least(best.force, best.kept, count), 0.0, best.kept)
-    rate, weight = scales(jnp.sum(best.force), best.slope, best.gain, kept)
+    # where the margin is past its valley, none: both come from the next gradient
+    drop = jnp.maximum(jnp.sum(best.force), 0.0)
+    rate, weight = scales(drop, best.slope, best.gain, kept)
     begun = best._replace(kept=kept, size=jnp.float32(jnp.inf))
     done = ~success & ((state.share * left < 2) | jnp.isinf(best.size))
     shared = state._replace(

@@ -14,7 +14,7 @@ class DDNState(NamedTuple):
   candidate: Array
   trial: Trial
   radius: Array  # [], epsilon: of the sphere
-  first: Array  # [], how far the clean clip's boundary is by first order
+  first: Array  # [], of the clean clip's boundary, by first order; 0: not known yet
   widest: Array  # [], the largest radius that makes a difference
   taken: Array  # int32 [], steps
 
@@ -59,7 +59,7 @@ def ddn(
     return DDNState(*start, widest, jnp.int32(0))
 
   def step(key, state, problem):
-    measures = relative & (state.taken == 0)
+    measures = relative & (state.first == 0)
     follows = measures | (problem.lead is not None)
 
     def judge(delta):
@@ -71,7 +71,8 @@ def ddn(
     (_, (gap, trial)), grad = jax.value_and_grad(judge, has_aux=True)(state.candidate)
     trial, grad = problem.checked(trial, grad)
     size = problem.norm.size(grad)
-    distance = jnp.abs(gap) / jnp.maximum(size, 1e-30)
+    distance = jnp.maximum(jnp.abs(gap) / jnp.maximum(size, 1e-30), 1e-30)
+    distance = jnp.where(jnp.isfinite(gap), distance, 0.0)
     first = jnp.where(measures, distance, state.first)
     # a tie of the clean clip is 0 away, and 0 does not grow
     start = jnp.maximum(init_norm * first, 1e-8 * state.widest)

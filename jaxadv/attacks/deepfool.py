@@ -52,8 +52,6 @@ def deepfool(
   variant: "canonical", or "subramanian": the rival with the LARGEST (|f_k| + nudge) /
     dual(w_k), never class 0 unless it is the target.
   -1 for steps, 0 for classes and nudge: 50, 10, 1e-2; in "subramanian" 200, 41, 1e-5.
-  backward_passes says classes - 1 a step. It is the victim's number of classes - 1
-  where that is smaller, and 1 where targeted.
   l1 is left out: a step moves one coordinate, and no further once that meets the box.
   Moosavi-Dezfooli et al., DeepFool, CVPR 2016, algorithm 2 (l2), section 3.3 (lp).
   Subramanian et al., Adversarial attacks in sound event classification, 2019, as their
@@ -116,6 +114,8 @@ def deepfool(
       distance += nudge * jnp.maximum(problem.norm.size(state.total), distance / 100)
     move = distance * problem.norm.steepest(grads[at])
     total = state.total + jnp.where(dual[at] > 0, move, 0.0)
+    if not farthest:
+      total = problem.fit(total)  # or later steps would start outside the box
     candidate = problem.project((1 + overshoot) * total)
     return DeepFoolState(candidate, trial, total, rivals, jnp.bool_(False))
 
@@ -125,6 +125,7 @@ def deepfool(
     steps + 1,
     FIRST_SUCCESS,
     backward_passes=classes - 1,
+    per_rival=True,
     needs_radius=False,
     norms=("l2", "linf"),
     label_sets=False,

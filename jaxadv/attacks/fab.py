@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxadv.attacks.checks import require
 from jaxadv.core import SMALLEST, Array, Attack, Trial, tie_break, unjudged, where
+from jaxadv.errors import InputError
 
 # past the boundary, as a share of the size so far: in l1 until the first success, in
 # other norms until then, and after
@@ -114,6 +115,11 @@ def fab(
     return length * restarts * (state.rivals.size if targets else 1)
 
   def init(key, problem):
+    if problem.norm.hyperplane is None:
+      raise InputError(
+        "fab has no step onto a hyperplane in this norm, of frames or of a band: take "
+        "l1, l2 or linf, or another attack, such as fmn"
+      )
     count = jax.eval_shape(problem.logits, problem.zero).shape[0]
     rivals = 1 if _by_margin(problem) else min(targets or classes - 1, count - 1)
     start, segment = unjudged(problem), Segment(*[jnp.float32(0)] * 4)
@@ -174,12 +180,14 @@ def fab(
     best = where(smaller, trial, state.best)
     gap = problem.margin(logits) + problem.objective.confidence
     # nearer to 0, another batch size's rounding would turn success into failure
-    gap += 1e-5 * jnp.max(jnp.abs(logits))
+    gap = jnp.nan_to_num(gap + 1e-5 * jnp.max(jnp.abs(logits)))
     searching = state.taken >= searched(state)
     segment = _narrowed(state.segment, searching, first, smaller, gap)
     taken = state.taken + 1
     won = state.won | trial.success
     candidate = advance(problem, trial, gaps, grads, won, tie_break(logits))
+    # the victim said no number: half way back
+    candidate = jnp.where(jnp.isfinite(candidate), candidate, state.candidate / 2)
     begin = start(key, problem, best, candidate, taken // length)
     anew = taken % length == 0
     candidate = problem.project(jnp.where(anew, begin, candidate))
@@ -193,6 +201,7 @@ def fab(
     length * restarts * (targets or 1) + final_search,
     SMALLEST,
     backward_passes=1 if targets else classes - 1,
+    per_rival=True,
     needs_radius=False,
     norms=("l1", "l2", "linf"),
     finished=lambda state: state.taken >= searched(state) + final_search,

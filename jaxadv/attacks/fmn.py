@@ -45,7 +45,7 @@ class FMNState(NamedTuple):
   trial: Trial
   radius: Array  # [], epsilon: of the ball that holds the candidate
   smallest: Array  # [], size of the smallest success; inf: none
-  scale: Array  # [], of the clean clip's distances by first order
+  scale: Array  # [], of the clean clip's distances by first order; 0: not known yet
   widest: Array  # [], the largest radius that makes a difference
   taken: Array  # int32 [], steps
 
@@ -120,22 +120,25 @@ def fmn(
     start = (problem.zero, problem.zero, unjudged(problem))
     return FMNState(*start, *none, widest, jnp.int32(0))
 
-  def resize(problem, state, trial, boundary, smallest):
-    """The next radius, where the boundary is so far from the clip by first order."""
+  def resize(problem, state, trial, boundary, smallest, answered):
+    """The next radius, where the boundary is so far from the clip by first order; a
+    little less than the last where the victim said no number."""
     quantum, pace = problem.norm.quantum, _pace(problem.norm)
     first = gamma or pace.gamma
     share = optax.cosine_decay_schedule(first, steps, last_gamma / first)(state.taken)
     least = state.radius * (1 - first)
     most = least if quantum else state.radius * (1 - share)
     smaller = jnp.minimum(jnp.clip(boundary, least, most), state.radius - quantum)
-    slowly = state.radius * (1 + jnp.minimum(share, _PAPERS_GAMMA))
+    little = jnp.minimum(share, _PAPERS_GAMMA)
+    slowly = state.radius * (1 + little)
     farthest = state.radius * math.exp(min(pace.growth / steps, 80))  # no overflow
-    ahead = jnp.where(state.taken > 0, jnp.minimum(boundary, farthest), boundary)
+    ahead = jnp.where(state.radius > 0, jnp.minimum(boundary, farthest), boundary)
     larger = jnp.where(
       jnp.isinf(smallest), jnp.maximum(slowly, ahead), state.radius * (1 + share)
     )
     larger = jnp.maximum(larger, state.radius + quantum)
     radius = jnp.where(trial.success, jnp.minimum(smaller, smallest), larger)
+    radius = jnp.where(answered, radius, state.radius * (1 - little))
     return jnp.clip(radius, 0.0, state.widest)
 
   def mean(problem, state, grad):
@@ -157,6 +160,8 @@ def fmn(
       state.candidate
     )
     trial, grad = problem.checked(trial, grad)
+    answered = jnp.isfinite(gap)
+    gap, nearest = jnp.where(answered, jnp.stack([gap, nearest]), 0.0)
     low, high = problem.bounds
     slope = jnp.maximum(problem.norm.dual(-grad, low, high), 1e-30)
     distance = jnp.clip(gap / slope, -state.widest, state.widest)
@@ -165,11 +170,11 @@ def fmn(
     boundary = trial.size + jnp.where(trial.success, distance, ahead)
     smallest = jnp.where(trial.success, trial.size, jnp.inf)
     smallest = jnp.minimum(state.smallest, smallest)
-    radius = resize(problem, state, trial, boundary, smallest)
+    radius = resize(problem, state, trial, boundary, smallest, answered)
     nearest = jnp.clip(nearest / slope, _LEAST * ahead, ahead)
     longer = 1.0 if problem.objective.targeted else _pace(problem.norm).untargeted
-    first = longer * jnp.sqrt(nearest * ahead)
-    scale = jnp.where(state.taken == 0, first, state.scale)
+    first = jnp.where(answered, longer * jnp.sqrt(nearest * ahead), 0.0)
+    scale = jnp.where(state.scale == 0, first, state.scale)
     unit = problem.norm.stride(scale, low, high) if relative else 1.0
     direction = mean(problem, state, grad)
     length = alpha(state.taken) * unit / jnp.maximum(L2.size(direction), 1e-30)

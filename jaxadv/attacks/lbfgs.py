@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxadv.attacks.checks import require
-from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged
+from jaxadv.core import SMALLEST, Array, Attack, Trial, unjudged, where
 
 _DECREASE = 1e-4  # Armijo's share of the decrease that the slope promises
 _ROUNDING = 2e-7  # of the objective: what float32 cannot tell from no change
@@ -34,6 +34,7 @@ class LBFGSState(NamedTuple):
   iteration: Array  # int32 [], within the search
   fails: Array  # [], the largest share of `best` that is known to fail
   wins: Array  # [], the smallest that is known to succeed
+  end: Any = ()  # Trial of the accepted point, where only the searches' ends count
 
 
 def _minimiser(slope, end_slope, rise):
@@ -53,21 +54,23 @@ def lbfgs(
   memory: int = 5,
   tolerance: float = 1e-6,
   shrink: int = 10,
+  every_point: bool = True,
 ) -> Attack:
   """min |delta|_2^2 + c * loss within box and mask, by projected L-BFGS, and over c.
 
   The loss is the objective's own, so the method is targeted (as published) or not. c:
   its first value; after a search whose end point succeeds, halfway to the largest that
   failed; times `growth` until the first success, then halfway between the bounds. Every
-  search starts at the clean clip. Each point judged counts, not the searches' ends
-  alone (goal: smallest).
+  search starts at the clean clip (goal: smallest).
   search_steps, iterations: searches, and points judged in each (a line search seldom
   takes more than one); a search is over when a step lowers the objective by less than
   `tolerance` of its terms. memory: pairs kept, 2 * memory clips of state to run through
   in every step: 10, as in scipy, saved 3% of the steps on a small network.
   shrink: points judged at the end, on the line from the clean clip to the best one, by
-  bisection. 0: as published. With untargeted cross-entropy the penalty's minimum jumps
-  over the boundary where the victim is sure; this brings it back.
+    bisection. 0: as published. With untargeted cross-entropy the penalty's minimum
+    jumps over the boundary where the victim is sure; this brings it back.
+  every_point: each point judged counts. False: the searches' ends alone, as published;
+    they lie further behind the boundary.
   steps: search_steps * iterations + shrink. The threat's norm ranks the trials; l2.
   Directions by optax. A coordinate at its bound whose gradient points outward stays,
   and takes no part in the pair that is remembered (Bertsekas, Projected Newton Methods,
@@ -106,6 +109,7 @@ def lbfgs(
       iteration=no,
       fails=number(0),
       wins=number(1),
+      end=() if every_point else unjudged(problem),
     )
 
   def remember(opt, problem, point, grad, forget, fresh):
@@ -160,7 +164,7 @@ def lbfgs(
       iteration=state.iteration + 1,
     )
     point = point + moved.length * moved.direction
-    return moved._replace(candidate=problem.project(point)), ended
+    return moved._replace(candidate=problem.project(point)), ended, accepted
 
   def next_search(state, ended):
     """Where a search has ended, another begins at the clean clip with another c."""
@@ -203,13 +207,19 @@ def lbfgs(
   def step(key, state, problem):
     trial, grad = problem.evaluate_with_grad(state.candidate)
     searching = state.search < search_steps
+    moved, ended, accepted = advance(state, problem, trial, grad)
+    if not every_point:
+      end = where(accepted, trial, state.end)
+      none = jnp.where(jnp.isnan(trial.loss), jnp.nan, jnp.inf)
+      none = trial._replace(loss=none, success=jnp.bool_(False))
+      trial = where(searching, where(ended, end, none), trial)
+      moved = moved._replace(end=end)
     smaller = trial.success & (trial.size < state.best_size) & searching
-    state = state._replace(
+    moved = moved._replace(
       trial=trial,
       best=jnp.where(smaller, trial.delta, state.best),
       best_size=jnp.where(smaller, trial.size, state.best_size),
     )
-    moved, ended = advance(state, problem, trial, grad)
     return shrunk(next_search(moved, ended & searching), problem, searching)
 
   def finished(state):

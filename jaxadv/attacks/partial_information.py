@@ -85,7 +85,8 @@ def partial_information(
   require(top_k >= 1, "top_k", top_k, "at least 1")
   require(sigma > 0, "sigma", sigma, "more than 0")
   require(learning_rate > 0, "learning_rate", learning_rate, "more than 0")
-  require(least_rate >= 0, "least_rate", least_rate, "0 or more")
+  expected = f"0 to {learning_rate} (learning_rate)"
+  require(0 <= least_rate <= learning_rate, "least_rate", least_rate, expected)
   require(0 <= momentum < 1, "momentum", momentum, "0 or more and less than 1")
   require(plateau >= 2, "plateau", plateau, "at least 2")
   require(0 < decay <= 1, "decay", decay, "more than 0 and at most 1")

@@ -54,7 +54,7 @@ def pgd(
   """
   require(steps >= 1, "steps", steps, "at least 1")
   require(step_size >= 0, "step_size", step_size, "0 (the default) or more")
-  require(decay >= 0, "decay", decay, "0 or more")
+  require(0 <= decay <= 1, "decay", decay, "a number in [0, 1]")
   transforms = {
     "plain": optax.identity(),
     "momentum": optax.chain(_per(jnp.sum), optax.trace(decay)),

@@ -37,6 +37,7 @@ def examine(run: Run) -> Guards:
   listed = run.config.get("attacks") or {}
   aware = {name for name, entry in listed.items() if entry.get("through")}
   direct = [row for row in run.rows if row["attack"] not in aware]
+  strict = {name for name, entry in listed.items() if _asks_more(entry)}
   entries = [
     Entry(name, listed.get(rows[0]["attack"]) or {}, {r["id"]: r for r in right})
     for name, rows in group(direct).items()
@@ -46,13 +47,21 @@ def examine(run: Run) -> Guards:
   _look_at(guards, "victim", _preflight(run), "runtime.guards was off in this run")
   for guard, wrong, said in _OF_ROWS:
     rows = direct if guard in _OF_VERDICTS else run.rows
-    _look_at(guards, guard, _each_row(rows, guard, wrong, said), _NONE_DIRECT)
+    found = _each_row(rows, guard, lambda row, w=wrong: w(row, strict), said)
+    _look_at(guards, guard, found, _NONE_DIRECT)
   _look_at(guards, "success kept", _kept(direct), _NONE_DIRECT)
   for guard, (look, why) in OF_ENTRIES.items():
     _look_at(guards, guard, look(guard, entries), why)
   if all(row["target"] is None for row in run.rows):
     guards.untested.append(("targeted attacks", "the run has no targets"))
   return guards
+
+
+def _asks_more(entry: dict) -> bool:
+  """Whether an attack calls a failure what the label alone would call a success."""
+  return entry.get("confidence", 0) > 0 or (
+    entry.get("method") == "carlini_wagner" and entry.get("variant") == "subramanian"
+  )
 
 
 def _look_at(guards, guard, found: Iterable[Finding | None] | None, why):
@@ -74,37 +83,39 @@ def _preflight(run: Run) -> Iterator[Finding | None] | None:
   return iter(found or [None])
 
 
-# guard, row -> whether it is wrong, what is said of n rows
-_Wrong = Callable[[dict], bool]
+# guard; row, names of the attacks that ask for more than the label -> whether it is
+# wrong; what is said of n rows
+_Wrong = Callable[[dict, set[str]], bool]
 _OF_ROWS: list[tuple[str, _Wrong, str]] = [
   (
     "judged again",
-    lambda row: (
+    lambda row, strict: (
       row["clean_correct"]
       and row["success_loop"] is not None
       and row["success_loop"] != row["success"]
+      and not (row["success"] and row["attack"] in strict)
     ),
     "the attack and the judgement of the stored file disagree: read the rates that "
     "were judged again, and give confidence > 0 or precision highest",
   ),
   (
     "silent success",
-    lambda row: bool(row["silent_success"]) and not row["success_loop"],
+    lambda row, _: bool(row["silent_success"]) and not row["success_loop"],
     "a step was a success and another point was kept: look at the goal",
   ),
   (
     "inside the threat",
-    lambda row: row["within_threat"] is False,
+    lambda row, _: row["within_threat"] is False,
     "the stored file breaks radius, mask or box: its success does not count",
   ),
   (
     "NaN",
-    lambda row: bool(row["nan_steps"]),
+    lambda row, _: bool(row["nan_steps"]),
     "a loss or a gradient was not finite and taken for 0: look for a log or root of 0",
   ),
   (
     "zero gradients",
-    lambda row: (
+    lambda row, _: (
       bool(row["zero_gradients"])
       and (not row["success"] or 2 * row["zero_gradients"] >= row["steps"])
     ),
@@ -149,6 +160,13 @@ def table(guards: Guards) -> Table:
   caption = "What each guard looks for, and its thresholds: jaxadv/report/guards.py."
   columns = ("Guard", "Attack", "Result", "Examples", "Said")
   return Table(f"Guards: {headline(guards)}", columns, rows, caption)
+
+
+def flagged(guards: Guards) -> Table:
+  """Every example that a guard names: one row each."""
+  rows = [(f.guard, f.attack, file) for f in guards.findings for file in f.examples]
+  caption = "The examples of each flag above; those of the victim are its clips."
+  return Table("Flagged examples", ("Guard", "Attack", "Example"), rows, caption)
 
 
 def headline(guards: Guards) -> str:

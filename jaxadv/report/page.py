@@ -13,13 +13,16 @@ from jaxadv.report.summary import summarise
 def make_tables(run: Run) -> dict[str, tables.Table]:
   """The tables of a run by the stem of their files."""
   summary, usage = summarise(run.rows), run.facts.get("usage")
+  found = guards.examine(run)
+  flagged = {"flagged": guards.flagged(found)} if found.findings else {}
   return {
     "table_2": tables.table_2(summary),
     "table_3": tables.table_3(summary),
     "judgements": tables.judgements(summary, len(run.skipped)),
-    "guards": guards.table(guards.examine(run)),
+    "guards": guards.table(found),
     "watch": guards.watch(run.rows),
     "costs": tables.costs(summary),
+    **flagged,
   } | ({"times": tables.times(usage)} if usage else {})
 
 

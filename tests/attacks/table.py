@@ -6,7 +6,7 @@ from jaxadv import core, problem
 from jaxadv.attacks import ATTACKS
 from jaxadv.norms import NORMS
 
-BOX = (-1.0, 1.0)
+BOX = (-1.0, 0.75)
 INF = float("inf")
 
 
@@ -101,6 +101,12 @@ TABLE = (
   ),
   Row("lbfgs", "l2", INF, {"search_steps": 3, "iterations": 8, "c": 0.3, "shrink": 3}),
   Row("lbfgs", "l2", 0.5, {"search_steps": 2, "iterations": 12, "c": 3.0}),
+  Row(
+    "lbfgs",
+    "l2",
+    INF,
+    {"search_steps": 3, "iterations": 6, "c": 3.0, "shrink": 0, "every_point": False},
+  ),
   Row("jsma", "l0", INF, {"steps": 8, "theta": 0.2, "features": 2, "changes": 2}),
   Row("jsma", "l0", 3.0, {"steps": 6, "theta": 0.5, "features": 1, "fast": True}),
 )

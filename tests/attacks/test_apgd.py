@@ -35,9 +35,9 @@ def most(w, low, high, radius, norm):
 
 
 @functools.cache
-def on_linear(norm):
+def on_linear(norm, loss=losses.margin_loss):
   attack, threat = attacks.apgd(steps=50), Threat(NORMS[norm], box=ROOMY)
-  objective = losses.untargeted(losses.margin_loss)
+  objective = losses.untargeted(loss)
   return solver(attack, threat, Linear, objective=objective, goal=core.STRONGEST)
 
 
@@ -74,6 +74,25 @@ def test_apgd_finds_the_worst_point_of_ball_and_box(norm, radius):
   short = short_of_worst(norm, victim, radius, seeds=1)
   assert short.min() > -1e-5
   assert short.max() < WITHIN[norm], np.sort(short)[-6:]
+
+
+@EACH_NORM
+def test_apgd_on_dlr_finds_the_worst_point(norm):
+  """Of three classes of which one is far below: DLR is the margin over a constant."""
+  victim = linear(7, 3, N)
+  victim.weights[2], victim.offset[2] = victim.weights[:2].mean(0), -50
+  x, logits = points(victim, 8, 50)
+  label = logits.argmax(1)
+  w = np.float64(victim.weights[label] - victim.weights[1 - label])
+  radius = {"l1": 1.0, "l2": 0.5, "linf": 0.1}[norm]
+  lanes = on_linear(norm, losses.dlr)(victim, examples(x, label), radius=radius)
+  low, high = ROOMY[0] - np.float64(x), ROOMY[1] - np.float64(x)
+  expected = np.array(
+    [most(*one, radius, norm) for one in zip(w, low, high, strict=True)]
+  )
+  fall = -(w * lanes.best.delta).sum(1)
+  assert (fall / expected).min() > 1 - WITHIN[norm]
+  assert (fall / expected).max() < 1 + 1e-5
 
 
 @EACH_NORM
@@ -161,6 +180,19 @@ def into_l1_ball_and_box(d, low, high, radius):
   return kept(optimize.brentq(excess, 0, np.abs(d).max()) if excess(0) > 0 else 0)
 
 
+values = hnp.arrays(np.float32, 8, elements=st.floats(-8, 8, width=16))
+
+
+@settings(deadline=None, max_examples=50)
+@given(delta=values, low=values, high=values, radius=st.floats(0.125, 32, width=16))
+def test_the_l1_projection_is_exact_in_the_box_too(delta, low, high, radius):
+  low, high = -np.abs(low), np.abs(high)
+  found = INTO_L1(delta, np.float32(radius), low, high)
+  expected = into_l1_ball_and_box(np.float64(delta), low, high, radius)
+  np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+INTO_L1 = jax.jit(NORMS["l1"].project)
 VICTIM = curved(3, 5, 40)
 STEPS = 40
 RADII = {"l1": 1.5, "l2": 0.5, "linf": 0.2}

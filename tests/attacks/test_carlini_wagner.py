@@ -8,6 +8,7 @@ import pytest
 from closed_forms import (
   RESOLVED,
   N,
+  binary_margins,
   fooled,
   minimal_distances,
   points,
@@ -17,7 +18,7 @@ from closed_forms import (
 )
 from small_victims import Curved, Linear, curved, examples, linear, solver
 
-from jaxadv import attacks, core, drive, losses, problem
+from jaxadv import attacks, drive, losses, problem
 from jaxadv.norms import NORMS
 from jaxadv.problem import Threat
 
@@ -85,22 +86,24 @@ PUBLISHED = {"learning_rate": 0.01, "c": 0.05, "restart": "zero"}
 VARIANTS = {
   "published": PUBLISHED,
   "patient": {**PUBLISHED, "abort_early": False, "c": 3.0},
-  "subramanian": {**PUBLISHED, "c": 0.01, "kappa": 500.0, "variant": "subramanian"},
+  "subramanian": {
+    **PUBLISHED,
+    "learning_rate": 0.1,
+    "c": 0.01,
+    "kappa": 500.0,
+    "variant": "subramanian",
+  },
 }
 
 
 def restated(victim, x, label, target, hyper):
-  """Every point that the loop looks at, and its last c, in float64."""
+  """Every point that the loop looks at, the smallest success, and its last c, in
+  float64."""
   readout, hidden = np.float64(victim.readout), np.float64(victim.hidden)
   theirs = hyper.get("variant") == "subramanian"
   weight = 1 / x.size if theirs else 1.0
-  w0, c, lower, upper, deltas = (
-    np.arctanh(0.999999 * x.astype(np.float64)),
-    hyper["c"],
-    0,
-    1e10,
-    [],
-  )
+  w0 = np.arctanh(0.999999 * x.astype(np.float64))
+  c, lower, upper, deltas, best = hyper["c"], 0, 1e10, [], None
   for _ in range(SEARCHES):
     m, first, second = 0 * w0, 0 * w0, 0 * w0
     found, before = False, np.inf
@@ -117,9 +120,12 @@ def restated(victim, x, label, target, hyper):
       p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
       if theirs:
         small = p[label] < 1 / len(z) and z.argmax() != label
-        found |= small if target < 0 else p[target] >= 0.975
+        won = small if target < 0 else p[target] >= 0.975
       else:
-        found |= z[up] < z[down]
+        won = z[up] < z[down]
+      found |= won
+      if won and (best is None or (delta**2).sum() < (best**2).sum()):
+        best = delta
       slope = hidden.T @ ((1 - inner**2) * (readout[up] - readout[down]))
       grad = (2 * weight * delta + c * (hinge > 0) * slope) * (1 - squashed**2)
       first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
@@ -136,7 +142,7 @@ def restated(victim, x, label, target, hyper):
     elif not theirs:
       lower = max(lower, c)
       c = (lower + upper) / 2 if upper < 1e10 else c * 10
-  return np.array(deltas), c
+  return np.array(deltas), best, c
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_every_point_is_that_of_the_published_loop(name, targeted):
   )
   objective = losses.targeted() if targeted else losses.untargeted()
   bound = problem.bind(Curved.logits, L2, objective)
-  driver = drive.driver(attack, bound, core.STRONGEST)
+  driver = drive.driver(attack, bound)
 
   def played(example):
     params, key = tuple(victim), jax.random.key(0)
@@ -172,11 +178,33 @@ def test_every_point_is_that_of_the_published_loop(name, targeted):
     return jax.lax.scan(advance, start, length=attack.steps)
 
   lanes, (deltas, weights) = jax.jit(jax.vmap(played))(stack)
+  assert lanes.best.success.any()
   for at in range(len(x)):
-    expected, c = restated(victim, x[at], label[at], stack.target[at], hyper)
+    expected, best, c = restated(victim, x[at], label[at], stack.target[at], hyper)
     assert lanes.step[at] == len(expected)
+    assert lanes.best.success[at] == (best is not None)
+    if best is not None:
+      np.testing.assert_allclose(lanes.best.delta[at], best, atol=2e-4)
     np.testing.assert_allclose(deltas[at][: len(expected)], expected, atol=2e-4)
     np.testing.assert_allclose(weights[at][len(expected) - 1], c, rtol=1e-5)
+
+
+def test_carlini_wagner_bisects_however_large_c_has_to_be():
+  """A boundary 1e5 units away, of logits that change by 6e-6 a unit: c is 1e11."""
+  victim = linear(7, 2, N)
+  x, logits = points(victim, 8, 40)
+  faint = Linear(victim.weights * 1e-6, victim.offset)
+  stack = examples(1e6 * x, logits.argmax(1))
+  w, clean = binary_margins(faint, stack)
+  lanes = solve(
+    attacks.carlini_wagner(iterations=200),
+    Threat(NORMS["l2"], box=(-1e7, 1e7)),
+    faint,
+    stack,
+  )
+  ratio = sizes(lanes.best.delta, "l2") / (clean / np.linalg.norm(w, axis=1))
+  assert (fooled(faint, stack.x, lanes.best.delta) != stack.label).all()
+  assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
 
 
 ORACLE = test_carlini_wagner_reaches_the_minimal_distance

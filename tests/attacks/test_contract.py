@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from small_victims import SIZE, Curved, Linear, curved, examples, linear, solver
-from table import ONE_EACH, TABLE, Row
+from table import BOX, ONE_EACH, TABLE, Row
 
 from jaxadv import core, drive, engine, losses, problem
 from jaxadv.attacks import ATTACKS
@@ -46,24 +46,27 @@ N = VICTIM.hidden.shape[1]
 def clips(count: int = 9) -> core.Example:
   """Clips that touch the box, a third of each out of bounds, the first one wrong."""
   rng = np.random.default_rng(1)
-  x = rng.uniform(-1, 1, (count, N)).astype(np.float32)
-  x[:, 0], x[:, 1], x[:, 2] = 1.0, -1.0, 0.98
+  low, high = BOX
+  x = rng.uniform(low, high, (count, N)).astype(np.float32)
+  x[:, 0], x[:, 1], x[:, 2] = high, low, high - 0.02
   mask = np.arange(N)[None] % 3 != np.arange(count)[:, None] % 3
   label = (Curved.logits(VICTIM, x.T)).argmax(0)
   label[0] = (label[0] + 1) % 4
   # the victim is an odd function: it hears -x as another class
-  return examples(x, label, mask=mask)._replace(start=-x)
+  return examples(x, label, mask=mask)._replace(start=np.clip(-x, low, high))
 
 
 CLIPS = clips()
 
 
-def bind(row, logits_fn=Curved.logits):
-  return problem.bind(logits_fn, row.threat, losses.untargeted())
+def inside(x):
+  """Whether all of it is in the box."""
+  return x.min() >= BOX[0] - 1e-6 and x.max() <= BOX[1] + 1e-6
 
 
 def drive_by(row: Row) -> drive.Driver:
-  return drive.driver(row.attack, bind(row), core.GOALS.get(row.goal))
+  bind = problem.bind(Curved.logits, row.threat, losses.untargeted())
+  return drive.driver(row.attack, bind, core.GOALS.get(row.goal))
 
 
 @functools.cache
@@ -112,7 +115,7 @@ def test_every_trial_is_inside_ball_box_and_mask(index):
       delta = trial.delta.astype(np.float64)
       assert np.isfinite(delta).all()
       assert (delta[CLIPS.mask[at] == 0] == 0).all()
-      assert np.abs(CLIPS.x[at] + delta).max() <= 1 + 1e-6
+      assert inside(CLIPS.x[at] + delta)
       assert SIZE[row.norm](delta) <= row.radius * (1 + 1e-5)
       moved += np.abs(delta).max() > 1e-3
   assert moved >= len(CLIPS.x)
@@ -205,8 +208,13 @@ def test_same_seed_same_result_and_random_attacks_differ_by_seed_and_clip(index)
   assert np.array_equal(first[1], first[2]) != TABLE[index].random
 
 
-@EACH_ATTACK
-def test_a_step_costs_the_passes_that_it_says_and_init_none(row):
+@pytest.mark.parametrize(
+  "row, targeted",
+  [(row, False) for row in ONE_EACH]
+  + [(row, True) for row in ONE_EACH if row.attack.per_rival],
+  ids=lambda value: getattr(value, "method", value),
+)
+def test_a_step_costs_the_passes_that_it_says_and_init_none(row, targeted):
   """Counted as they run, not as they are traced: a loop or a vmap would count."""
   calls = {"forward": 0, "backward": 0}
 
@@ -228,8 +236,10 @@ def test_a_step_costs_the_passes_that_it_says_and_init_none(row):
 
   counted.defvjp(lambda x: (counted(x), x), backward)
   attack, key = row.attack, jax.random.key(0)
-  example = pick(CLIPS, 1)
-  bound = bind(row, lambda params, x: counted(x))(None, key, example)
+  example = pick(CLIPS._replace(target=(CLIPS.label + 1) % 4), 1)
+  objective = losses.targeted() if targeted else losses.untargeted()
+  bind = problem.bind(lambda params, x: counted(x), row.threat, objective)
+  bound = bind(None, key, example)
   init = jax.jit(lambda: attack.init(key, bound))
   take = jax.jit(lambda state: attack.step(key, state, bound))
   state = init()
@@ -238,10 +248,9 @@ def test_a_step_costs_the_passes_that_it_says_and_init_none(row):
   for step in (1, 2):
     state = take(state)
     jax.effects_barrier()
-    # a victim of fewer classes than DeepFool would try costs fewer passes
-    passes = min(attack.backward_passes, len(VICTIM.readout) - 1)
     forward = step * attack.forward_passes
-    assert calls == {"forward": forward, "backward": step * passes}
+    backward = step * attack.against(len(VICTIM.readout), targeted).backward_passes
+    assert calls == {"forward": forward, "backward": backward}
 
 
 SATURATED = Curved(1e4 * VICTIM.readout, VICTIM.hidden)
@@ -278,20 +287,34 @@ def test_what_is_wrong_already_needs_no_perturbation(method):
 
 
 @EACH_ATTACK
-def test_sets_of_labels_are_taken_or_refused(row):
-  """Traced, not run."""
-  sets = np.eye(4, dtype=int)[CLIPS.label]
-  batch = CLIPS._replace(label=sets, target=1 - sets)
-  objective = losses.untargeted_labels()
-  bound = problem.bind(Curved.logits, row.threat, objective)
+@pytest.mark.parametrize("targeted", [False, True])
+def test_sets_of_labels_are_attacked_or_refused(row, targeted):
+  """A success is another set, or the wanted one; half of the clips come nearer."""
+  said = np.float64(Curved.logits(VICTIM, CLIPS.x.T)).T
+  sets = (said > 0).astype(np.int32)
+  target = sets.copy()
+  at = np.arange(len(sets)), np.abs(said).argmin(1)
+  target[at] = 1 - sets[at]  # the label that is least sure
+  batch = CLIPS._replace(label=sets, target=target)
+  aims = losses.targeted_labels, losses.untargeted_labels
+  bound = problem.bind(Curved.logits, row.threat, aims[0 if targeted else 1]())
   solve = drive.solve_batch(drive.driver(row.attack, bound))
   key = jax.random.key(0)
-  if not row.attack.label_sets:
-    with pytest.raises(InputError, match="set of labels"):
+  refused = "has no targeted form" if targeted and not row.attack.targetable else ""
+  if refused or not row.attack.label_sets:
+    with pytest.raises(InputError, match=refused or "set of labels"):
       solve(tuple(VICTIM), key, batch)
     return
-  lanes = jax.eval_shape(lambda batch: solve(tuple(VICTIM), key, batch), batch)
-  assert lanes.best.delta.shape == CLIPS.x.shape
+  best = jax.device_get(solve(tuple(VICTIM), key, batch).best)
+  x = np.float64(CLIPS.x) + best.delta
+  heard = np.float64(VICTIM.readout) @ np.tanh(np.float64(VICTIM.hidden) @ x.T)
+  become = (heard.T > 0).astype(np.int32)
+  won = (become == target).all(1) if targeted else (become != sets).any(1)
+  clear = np.abs(heard).min(0) > 1e-4
+  np.testing.assert_array_equal(best.success[clear], won[clear])
+  assert won.any()
+  assert (best.delta[CLIPS.mask == 0] == 0).all() and inside(x)
+  assert max(SIZE[row.norm](d) for d in np.float64(best.delta)) <= row.radius * 1.00001
 
 
 @EACH_ATTACK
@@ -309,7 +332,7 @@ def test_a_targeted_success_is_the_target_and_inside_the_threat(row):
   margin = others - logits[target, np.arange(len(x))]
   clear = np.abs(margin) > 1e-4
   np.testing.assert_array_equal(best.success[clear], (margin < 0)[clear])
-  assert (delta[CLIPS.mask == 0] == 0).all() and np.abs(x).max() <= 1 + 1e-6
+  assert (delta[CLIPS.mask == 0] == 0).all() and inside(x)
   assert max(SIZE[row.norm](d) for d in delta) <= row.radius * (1 + 1e-5)
   log_probs = logits - np.log(np.exp(logits).sum(0))
   expected = -log_probs[target, np.arange(len(x))]

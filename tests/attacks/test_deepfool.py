@@ -1,5 +1,8 @@
 """DeepFool against closed forms on linear victims."""
 
+from typing import NamedTuple
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from closed_forms import (
@@ -51,6 +54,25 @@ def test_deepfool_keeps_to_its_candidate_classes():
   near = solve(attacks.deepfool(classes=3), threat, victim, stack).best.delta[0]
   far = solve(attacks.deepfool(classes=2), threat, victim, stack).best.delta[0]
   np.testing.assert_allclose([near[1], far[0]], [0.1, 1.0], rtol=0.03)
+
+
+def test_deepfool_comes_back_from_where_the_box_stopped_it():
+  """Of margin 1 - 0.001 x, but for a dip around 0.92, in a box that ends at 1."""
+
+  class Dip(NamedTuple):
+    depth: np.ndarray
+
+    @staticmethod
+    def logits(params, x):
+      dip = params[0] * jnp.maximum(0.1 - jnp.abs(x[0] - 0.92), 0.0)
+      return jnp.stack([1 - 1e-3 * x[0] - dip, jnp.zeros(())])
+
+  victim = Dip(np.float32(12.0))
+  threat, stack = Threat(NORMS["l2"]), examples(np.zeros((1, 1)), 0)
+  best = solve(attacks.deepfool(overshoot=0.0), threat, victim, stack).best
+  # the first step is 1000 long: what the box cut off is not to be walked back
+  assert best.success.all()
+  assert 0.84 < best.delta[0, 0] < 1.0
 
 
 def towards_by_hand(victim, x, target):

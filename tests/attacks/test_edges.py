@@ -1,5 +1,7 @@
 """Inputs at the edge: ties, confidence, faint gradients, half precision, bad ones."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +135,50 @@ def test_bad_input_is_said(changes, threat, objective, said):
     solve = drive.solve_batch(drive.driver(attack, bind))
     victim = (WEIGHTS, np.zeros(3, np.float32))
     solve(victim, jax.random.key(0), EXAMPLES._replace(**changes))
+
+
+COUNTS = ("steps", "iterations", "queries", "restarts", "targets", "changes")
+
+
+@pytest.mark.parametrize(
+  "method, name",
+  [
+    (method, name)
+    for method, factory in ATTACKS.items()
+    for name in COUNTS
+    if name in inspect.signature(factory).parameters
+  ],
+)
+def test_no_attack_takes_0_steps_or_fewer(method, name):
+  allowed = 0 if name in ("targets", "changes") else 1  # 0: all classes, no limit
+  default = inspect.signature(ATTACKS[method]).parameters[name].default
+  wrong = [value for value in (0, -1, -3) if value < allowed and value != default]
+  assert wrong
+  for value in wrong:
+    with pytest.raises(InputError, match=f"^{name} is {value}: give "):
+      ATTACKS[method](**{name: value})
+
+
+@pytest.mark.parametrize(
+  "method, hyper, said",
+  [
+    ("pgd", {"decay": 1.5}, r"decay is 1.5: give a number in \[0, 1\]"),
+    ("nes", {"learning_rate": 5e-4}, "least_rate is 0.001: give 0 to 0.0005"),
+    ("partial_information", {"learning_rate": 1e-4}, "least_rate is 0.001: give 0 to"),
+    ("apgd", {"steps": 4, "shrink": True}, "steps is 4: give 3 or at least 5"),
+  ],
+)
+def test_settings_that_go_nowhere_are_refused(method, hyper, said):
+  with pytest.raises(InputError, match=said):
+    ATTACKS[method](**hyper)
+
+
+def test_fab_says_that_it_knows_no_hyperplane_of_frames():
+  threat = problem.Threat(norm_lifts.framewise(norms.L2, 4), 1.0)
+  bind = problem.bind(Linear.logits, threat, losses.untargeted())
+  solve = drive.solve_batch(drive.driver(ATTACKS["fab"](), bind))
+  with pytest.raises(InputError, match="fab has no step onto a hyperplane"):
+    solve((WEIGHTS, np.zeros(3, np.float32)), jax.random.key(0), EXAMPLES)
 
 
 def test_an_attack_is_not_run_in_a_norm_that_is_not_its_own():

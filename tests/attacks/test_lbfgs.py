@@ -69,9 +69,9 @@ def test_lbfgs_minimises_the_penalised_loss_within_the_box():
   assert lanes.step.max() <= 30
 
 
-def by_scipy(victim, x, target, searches):
+def by_scipy(victim, x, target, searches, c=0.1):
   """l2 size of the smallest success of the published search, around scipy's."""
-  c, lower, upper, found = 0.1, 0.0, np.inf, np.inf
+  lower, upper, found = 0.0, np.inf, np.inf
   for _ in range(searches):
     objective = penalised(victim, x, target, c)
     d, _, _ = optimize.fmin_l_bfgs_b(objective, 0 * x, bounds=[(-2, 2)] * len(x))
@@ -95,6 +95,26 @@ def test_targeted_lbfgs_is_as_near_as_the_search_by_scipy():
   for at in range(20):
     rival = by_scipy(victim, np.float64(stack.x[at]), stack.target[at], 5)
     assert ratio[at] < 1.002 * rival / optimum[at]
+
+
+def test_as_published_only_the_ends_of_searches_count():
+  """Each ends where scipy's does, well behind the boundary, or nowhere."""
+  victim, stack, optimum = towards_targets()
+  attack = attacks.lbfgs(search_steps=3, c=1.0, shrink=0, every_point=False)
+  threat = Threat(NORMS["l2"], box=(-2.0, 2.0))
+  lanes = solve(attack, threat, victim, stack, objective=losses.targeted())
+  best = lanes.best
+  expected = np.array(
+    [
+      by_scipy(victim, np.float64(x), target, 3, 1.0)
+      for x, target in zip(stack.x, stack.target, strict=True)
+    ]
+  )
+  np.testing.assert_array_equal(best.success, np.isfinite(expected))
+  won = best.success
+  assert won.mean() > 0.5
+  np.testing.assert_allclose(best.size[won], expected[won], rtol=0.01)
+  assert np.median(best.size[won] / optimum[won]) > 1.1
 
 
 def test_targeted_lbfgs_reaches_the_minimal_distance():

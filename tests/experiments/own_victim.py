@@ -60,6 +60,27 @@ def two_logits() -> victim.Victim:
   return victim.of_function("two", lambda w, x: band_levels(x)[:2], weights(), CLASSES)
 
 
+def _broken(says) -> victim.Victim:
+  """As `function`, but defended in a way that only fools those who attack it."""
+  return victim.of_function("broken", says, weights(), CLASSES)
+
+
+def rounding() -> victim.Victim:
+  return _broken(lambda w, x: band_levels(jnp.round(x * 64) / 64) @ w)
+
+
+def gradient_stopped() -> victim.Victim:
+  return _broken(lambda w, x: band_levels(jax.lax.stop_gradient(x)) @ w)
+
+
+def probabilities() -> victim.Victim:
+  return _broken(lambda w, x: jax.nn.softmax(band_levels(x) @ w))
+
+
+def saturated() -> victim.Victim:
+  return _broken(lambda w, x: 1e4 * band_levels(x) @ w)
+
+
 def raises() -> victim.Victim:
   return victim.of_function("bad", lambda w, x: x @ w, weights(), CLASSES)
 

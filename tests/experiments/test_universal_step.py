@@ -124,6 +124,8 @@ def test_a_step_is_one_all_reduce_over_the_rows_that_count():
     ({"target": "Nope"}, "target is 'Nope', which loudest does not know: .*high"),
     ({"mask__start_s": 1.0, "mask__end_s": 2.5}, "mask is 1.0 to 2.5 s: .*2.048"),
     ({"mask__start_s": 1.0}, "mask is 1.0 to 0.0 s"),
+    ({"mask__start_s": 1.00001, "mask__end_s": 1.00002}, "holds no sample of a chunk"),
+    ({"mask__low_hz": 50.1, "mask__high_hz": 50.2}, "holds none of the frequencies"),
     ({"mask__low_hz": 9000.0}, "band 9000.0 to 0.0 Hz"),
     ({"mask__high_hz": 9e3, "mask__end_s": 1.0}, "limited in both"),
     ({"train__batch": 31}, "train.batch is 31 and the clips .* have 27 chunks"),

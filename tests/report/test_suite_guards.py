@@ -162,6 +162,22 @@ def test_attacks_through_a_transform_are_not_judged_without_it(tmp_path):
   assert {"judged again", "silent success", "success kept"} <= set(untested)
 
 
+@pytest.mark.parametrize(
+  "asked",
+  [
+    {"confidence": 2.0},
+    {"method": "carlini_wagner", "norm": "l2", "variant": "subramanian"},
+  ],
+)
+def test_an_attack_may_ask_for_more_than_the_label(tmp_path, asked):
+  """What it calls a failure may be a success, and never the other way round."""
+  config = SOUND | {"pgd": SOUND["pgd"] | asked}
+  lost = {1: {"success_loop": False}, 2: {"success": False, "success_pcm16": False}}
+  findings = examine(run(tmp_path, rows(pgd=lost), config)).findings
+  (found,) = (f for f in findings if f.guard == "judged again")
+  assert found.examples == ("clip 2#.wav",)
+
+
 def test_an_ensemble_whose_last_resort_wins_is_flagged(tmp_path):
   config = {"aa": SNR | {"method": "autoattack"}}
   by = ["apgd", "apgd", "apgd_targeted", "fab", "square", "square", None, None]
