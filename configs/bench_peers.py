@@ -91,7 +91,14 @@ BUDGETS = {
 SNR_DB = {"linf": (70.0, 60.0), "l2": (75.0, 65.0)}
 L1_RADII = {"tight": 0.3, "wide": 1.0}
 # again with the class after the clip's own as its target
-TARGETED_BALLS = {"bim": ("linf",), "pgd": ("linf", "l2"), "apgd": ("linf", "l2", "l1")}
+TARGETED_BALLS = {
+  "bim": ("linf",),
+  "pgd": ("linf", "l2"),
+  "pgd_adam": ("linf",),
+  "mim": ("linf",),
+  "apgd": ("linf", "l2", "l1"),
+  "apgd_dlr": ("linf",),
+}
 TARGETED_RADII = {
   "linf": {"radius": 55.0, "budget": "snr_db"},
   "l2": {"radius": 60.0, "budget": "snr_db"},
@@ -99,8 +106,16 @@ TARGETED_RADII = {
 }
 TARGETED_SMALLEST = (
   *("fab_l2", "fab_linf", "fmn_l0", "fmn_l1", "fmn_l2", "fmn_linf", "ddn_l2"),
-  *("carlini_wagner_l2", "carlini_wagner_linf_linf"),
+  *("carlini_wagner_l2", "carlini_wagner_linf_linf", "carlini_wagner_l0_l0"),
+  "jsma_l0",
 )
+NOISE = {"l2": (20.0, 10.0), "linf": (20.0,)}
+# what one step, and what scores alone, can do towards a target
+TARGETED_FEW = {
+  "fgsm_linf_20dB": {},
+  "square_linf_50dB": {"radius": 30.0},
+  "nes_linf_40dB": {"radius": 30.0},
+}
 
 
 def compared():
@@ -119,9 +134,12 @@ def compared():
         entry = {"method": name, "norm": norm, "radius": radius, "budget": "snr_db"}
         entries[f"{name}_{norm}_{radius:.0f}dB"] = entry | more
     for size, radius in L1_RADII.items():
-      if name not in ("mim", "pgd_adam"):
-        entry = {"method": name, "norm": "l1", "radius": radius}
-        entries[f"{name}_l1_{size}"] = entry | more
+      entry = {"method": name, "norm": "l1", "radius": radius}
+      entries[f"{name}_l1_{size}"] = entry | more
+  for norm, radii in NOISE.items():
+    for radius in radii:
+      entry = {"method": "white_noise", "norm": norm, "budget": "snr_db"}
+      entries[f"white_noise_{norm}_{radius:.0f}dB"] = entry | {"radius": radius}
   for radius in (30.0, 20.0):
     entry = {"method": "fgsm", "norm": "linf", "radius": radius, "budget": "snr_db"}
     entries[f"fgsm_linf_{radius:.0f}dB"] = entry
@@ -142,6 +160,10 @@ def compared():
       entry = {"method": method, "norm": norm, **BUDGETS[method]}
       more = {"targeted": True, **TARGETED_RADII[norm]}
       entries[f"{method}_{norm}_targeted"] = entry | more
+  for name, more in TARGETED_FEW.items():
+    entries[f"{name.rpartition('_')[0]}_targeted"] = (
+      entries[name] | more | {"targeted": True}
+    )
   for name in TARGETED_SMALLEST:
     entries[f"{name}_targeted"] = entries[name] | {"targeted": True}
   for norm in NORMS["fmn"]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from cleverhans.torch.attacks.carlini_wagner_l2 import carlini_wagner_l2
 from cleverhans.torch.attacks.fast_gradient_method import fast_gradient_method
+from cleverhans.torch.attacks.noise import noise
 from cleverhans.torch.attacks.projected_gradient_descent import (
   projected_gradient_descent,
 )
@@ -63,7 +64,13 @@ def _spsa(job):
   return _fgsm(job) | {"delta": step, "learning_rate": step} | budget
 
 
+def _noise(job):
+  more = {"clip_min": 0.0, "clip_max": 1.0}
+  return noise(job.images, eps=job.radius, **more)
+
+
 RUNS = [
+  Run("white_noise", "linf", "noise", _noise, targeted=False),
   Run("fgsm", "linf", "fast_gradient_method", _run(fast_gradient_method, _fgsm)),
   *(Run("bim", norm, "PGD, no start", _pgd(False)) for norm in NORMS),
   *(Run("pgd", norm, "PGD", _pgd(True)) for norm in NORMS),

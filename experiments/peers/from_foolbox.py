@@ -69,6 +69,13 @@ def _fmn(factory):
 
 
 RUNS = [
+  *(
+    Run("white_noise", norm, name, _run(lambda job, make=make: make()), targeted=False)
+    for norm, name, make in (
+      ("l2", "L2AdditiveGaussianNoise", attacks.L2AdditiveGaussianNoiseAttack),
+      ("linf", "LinfAdditiveUniformNoise", attacks.LinfAdditiveUniformNoiseAttack),
+    )
+  ),
   Run("fgsm", "linf", "FGSM", _run(lambda job: attacks.FGSM()), targeted=False),
   *(
     Run("bim", norm, factory.__name__, _iterated(factory, random_start=False))
@@ -85,13 +92,18 @@ RUNS = [
   Run("pgd", "l1", "SparseL1Descent", _iterated(attacks.SparseL1DescentAttack)),
   *(
     Run("pgd_adam", norm, name, _iterated(getattr(attacks, name), random_start=True))
-    for norm, name in {"linf": "LinfAdamPGD", "l2": "L2AdamPGD"}.items()
+    for norm, name in {
+      "linf": "LinfAdamPGD",
+      "l2": "L2AdamPGD",
+      "l1": "L1AdamPGD",
+    }.items()
   ),
   *(
     Run("mim", norm, f"{norm} MIFGSM", _iterated(factory))
     for norm, factory in {
       "linf": attacks.LinfMomentumIterativeFastGradientMethod,
       "l2": attacks.L2MomentumIterativeFastGradientMethod,
+      "l1": attacks.L1MomentumIterativeFastGradientMethod,
     }.items()
   ),
   *(

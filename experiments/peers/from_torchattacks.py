@@ -120,7 +120,12 @@ def _autoattack(job):
   return _ball(job) | {"n_classes": job.classes}
 
 
+def _noise(job):
+  return {"std": job.radius / job.images[0].numel() ** 0.5}
+
+
 RUNS = [
+  Run("white_noise", "l2", "GN", _run(torchattacks.GN, _noise), targeted=False),
   Run("fgsm", "linf", "FGSM", _run(torchattacks.FGSM, lambda job: {"eps": job.radius})),
   Run("bim", "linf", "BIM", _run(torchattacks.BIM, _steps)),
   Run("pgd", "linf", "PGD", _run(torchattacks.PGD, _pgd)),

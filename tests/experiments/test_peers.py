@@ -33,6 +33,15 @@ from peers.torch_victims import Images, TorchVictim, export, to_images
 LIBRARIES = ("foolbox", "art", "torchattacks", "adv_lib", "cleverhans")
 
 
+def config(name: str) -> Any:
+  path = Path(__file__).parents[2] / "configs" / f"{name}.py"
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config()
+
+
 @functools.cache
 def victim(network: type) -> tuple[Classifier, Any]:
   """A narrow victim of 4 classes, random in every leaf."""
@@ -164,6 +173,22 @@ def test_each_counterpart_is_one_of_our_attacks(library):
   assert {r.method for r in module.RUNS} <= ours
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_counterpart_is_in_the_table(library):
+  """And where it can be told targets, one of its kind is told them."""
+  if importlib.util.find_spec(library) is None:
+    pytest.skip(f"{library} is not installed")
+  entries = config("bench_peers").compared.to_dict().values()
+  asked: dict[bool, set] = {True: set(), False: set()}
+  for entry in entries:
+    name = entry.get("peers", {}).get("counterpart", entry["method"])
+    asked[entry.get("targeted", False)].add((name, entry["norm"]))
+  runs = importlib.import_module(f"peers.from_{library}").RUNS
+  assert {(run.method, run.norm) for run in runs} <= asked[False]
+  towards = {run.method for run in runs if run.targeted}
+  assert towards <= {name for name, _ in asked[True]}
+
+
 def linear() -> compare.Subject:
   """A linear victim of 4 classes and 16 samples, and 3 clips of class 0."""
   rng = np.random.default_rng(2)
@@ -230,12 +255,7 @@ def test_a_row_is_redone_only_where_the_run_makes_it_again(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["bench_peers", "bench_speed"])
 def test_what_a_config_compares_can_be_built(name):
-  path = Path(__file__).parents[2] / "configs" / f"{name}.py"
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  assert spec and spec.loader
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  for name, entry in module.get_config().compared.to_dict().items():
-    asked = compare.ask(name, entry, linear())
+  for place, entry in config(name).compared.to_dict().items():
+    asked = compare.ask(place, entry, linear())
     assert asked.plan.attack.steps >= 1
     assert (asked.subject.clips.targets is None) == (not entry.get("targeted"))
