@@ -178,3 +178,6 @@ def test_a_victim_that_says_nan_is_one_sentence():
       KEY,
       BATCH,
     )
+
+
+ORACLES = {"autoattack": test_autoattack_finds_all_that_is_there_and_nothing_else}

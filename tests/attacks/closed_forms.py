@@ -69,6 +69,26 @@ def targeted_optimum(victim: Linear, x: np.ndarray, target: int) -> float:
   return float(np.linalg.norm(found.x))
 
 
+def targeted_minima(victim: Linear, stack: core.Example, norm: str) -> np.ndarray:
+  """As `targeted_optimum`, in l1 or linf: a linear program for each clip."""
+  minima = []
+  for x, target in zip(np.float64(stack.x), stack.target, strict=True):
+    others = [k for k in range(len(victim.offset)) if k != target]
+    rows = np.float64(victim.weights[target]) - victim.weights[others]
+    gaps = rows @ x + np.float64(victim.offset[target]) - victim.offset[others]
+    n, m = len(x), len(others)
+    # d = u - v with u, v >= 0, and for linf a bound t >= u + v, minimised
+    reach, least = np.hstack([-rows, rows]), np.ones(2 * n)
+    if norm == "linf":
+      bound = np.hstack([np.eye(n), np.eye(n), -np.ones((n, 1))])
+      reach = np.vstack([np.hstack([reach, np.zeros((m, 1))]), bound])
+      gaps, least = np.append(gaps, np.zeros(n)), np.append(0 * least, 1)
+    found = optimize.linprog(least, reach, gaps)
+    assert found.success
+    minima.append(found.fun)
+  return np.array(minima)
+
+
 def binary_margins(victim: Linear, stack: core.Example):
   """w with f_label(x + d) - f_other(x + d) = margin + w @ d, and the margin."""
   sign = np.where(stack.label == 0, 1.0, -1.0)

@@ -4,10 +4,20 @@ import functools
 
 import numpy as np
 import pytest
-from closed_forms import RESOLVED, N, minimal_distances, points, sizes
+from closed_forms import (
+  RESOLVED,
+  N,
+  fooled,
+  minimal_distances,
+  points,
+  sizes,
+  solve,
+  targeted_minima,
+  towards_targets,
+)
 from small_victims import Linear, examples, linear, solver
 
-from jaxadv import attacks
+from jaxadv import attacks, losses
 from jaxadv.norms import NORMS
 from jaxadv.problem import Threat
 
@@ -31,6 +41,17 @@ def test_carlini_wagner_linf_reaches_the_minimal_distance(scale):
   ratio = sizes(lanes.best.delta, "linf") / optimum
   assert len(x) > 75 and lanes.best.success.all()
   assert ratio.min() > 0.999
+  assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
+
+
+def test_targeted_carlini_wagner_linf_reaches_the_minimum_of_a_linear_program():
+  victim, stack, _ = towards_targets()
+  attack = attacks.carlini_wagner_linf(iterations=100, steps=1500)
+  threat = Threat(NORMS["linf"], box=(-2.0, 2.0))
+  lanes = solve(attack, threat, victim, stack, objective=losses.targeted())
+  ratio = sizes(lanes.best.delta, "linf") / targeted_minima(victim, stack, "linf")
+  assert (fooled(victim, stack.x, lanes.best.delta) == stack.target).all()
+  assert ratio.min() > 0.9999
   assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
 
 

@@ -15,6 +15,7 @@ from table import BOX, ONE_EACH, TABLE, Row
 
 from jaxadv import core, drive, engine, losses, problem
 from jaxadv.attacks import ATTACKS
+from jaxadv.ensemble import ENSEMBLES
 from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
@@ -37,6 +38,12 @@ def test_every_attack_has_an_oracle(method):
   assert importlib.util.find_spec(name), f"{method} has no tests/attacks/{name}.py"
   oracle = getattr(importlib.import_module(name), "ORACLE", None)
   assert callable(oracle), f"tests/attacks/{name}.py has no ORACLE = test_of_the_truth"
+
+
+@pytest.mark.parametrize("name", list(ENSEMBLES))
+def test_every_ensemble_has_an_oracle(name):
+  oracle = importlib.import_module("test_ensemble").ORACLES.get(name)
+  assert callable(oracle), f"tests/test_ensemble.py has no oracle of {name} in ORACLES"
 
 
 VICTIM = curved(0)

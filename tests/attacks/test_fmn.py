@@ -14,6 +14,7 @@ from closed_forms import (
   points,
   sizes,
   solve,
+  targeted_minima,
   towards_targets,
 )
 from small_victims import Deep, Linear, deep, examples, linear, solver
@@ -82,6 +83,17 @@ def test_targeted_fmn_reaches_the_minimal_distance():
     ratio = sizes(lanes.best.delta, "l2") / optimum / scale
     assert lanes.best.success.all() and ratio.min() > 0.999
     assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
+
+
+@pytest.mark.parametrize("norm, share", [("l1", 0.95), ("linf", 0.99)])
+def test_targeted_fmn_reaches_the_minimum_of_a_linear_program(norm, share):
+  """Within 1% on that share of points, all within 3%."""
+  victim, stack, _ = towards_targets()
+  threat = Threat(NORMS[norm], box=(-2.0, 2.0))
+  lanes = solve(FMN, threat, victim, stack, objective=losses.targeted())
+  ratio = sizes(lanes.best.delta, norm) / targeted_minima(victim, stack, norm)
+  assert lanes.best.success.all() and ratio.min() > 0.9999
+  assert (ratio < 1.01).mean() >= share and ratio.max() < 1.03, np.sort(ratio)[-5:]
 
 
 def test_a_class_that_all_but_ties_does_not_stop_targeted_fmn():

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from small_victims import curved
 
-from jaxadv import core, drive, losses, planted, problem
+from jaxadv import build, core, data, drive, losses, planted, problem
 from jaxadv.attacks import ATTACKS
+from jaxadv.data.audio import CHUNK_SAMPLES
 from jaxadv.norms import NORMS
+from jaxadv.victim import load_victim
 
 N = 30
 VICTIM = curved(5, 4, N)
@@ -134,3 +136,40 @@ def test_each_attack_finds_what_is_planted_at_its_rate(rate):
   lanes = jax.device_get(run(jax.random.key(0), there, CLIPS._replace(start=starts)))
   found = lanes.best.success[np.asarray(there.separable)]
   assert rate.least <= found.mean() <= rate.most
+
+
+@pytest.mark.parametrize("method", ["pgd", "apgd", "fmn"])
+def test_what_is_planted_around_a_trained_network_is_found(method):
+  """Logits of the bundled VGG13 as features; recordings of one chunk, linf at 40 dB."""
+  network, stack, threat, every = around_vgg13()
+  logits = planted.planted_logits(network.logits)
+  bind = problem.bind(logits, threat, losses.untargeted())
+  driver = drive.driver(ATTACKS[method](steps=40), bind)
+
+  def solve(there, example):
+    params = network.variables, there
+    return drive.solve(driver, params, jax.random.key(2), example).best.success
+
+  found = jax.jit(solve)
+  separable = [n for n, there in enumerate(every) if there.separable]
+  assert len(separable) >= 3
+  assert all(found(every[n], stack[n]) for n in separable)
+
+
+@functools.cache
+def around_vgg13():
+  network = load_victim("bundled/vgg13")
+  folder = {"root": "bundled", "vocabulary": "fsdkaggle2018", "verified_only": False}
+  clips = build.dataset(folder | {"band_limit_hz": 0}, "test", network.classes).clips
+  loaded = data.usable(data.load(clips[:16], band_limit_hz=0), {}, lambda said: None)
+  short = [(x, count) for _, x, count in loaded if len(x) == CHUNK_SAMPLES][:4]
+  stack = [
+    core.Example(n, x, np.float32(np.arange(len(x)) < count), 0, -1)
+    for n, (x, count) in enumerate(short)
+  ]
+  threat = problem.Threat(NORMS["linf"], 40.0, "snr_db")
+  plant = functools.partial(planted.plant, network.logits, threat=threat, inner=60)
+  one = jax.jit(lambda key, example: plant(network.variables, key, example))
+  keys = jax.random.split(jax.random.key(1), len(stack))
+  every = [one(key, example) for key, example in zip(keys, stack, strict=True)]
+  return network, stack, threat, every
