@@ -211,8 +211,8 @@ class Attack(NamedTuple):
   steps: the most steps it may take.
   goal: what its trials are ranked by, unless the user says otherwise.
   backward_passes: per step; 0: score-based, never sees a gradient.
-  per_rival: these are one for each rival, of which a target leaves one, and a victim of
-    few classes fewer.
+  per_rival: these are one for each rival, of which a target (or a set of labels) leaves
+    one, and a victim of few classes fewer.
   forward_passes: per step.
   needs_start: it begins at `Example.start`.
   descends_margin: its steps take the gradient of `Problem.margin`, and it judges the

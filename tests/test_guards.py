@@ -205,10 +205,10 @@ BAD: dict[str, tuple[dict, dict, Any, list[str]]] = {
     ["sets [4, 4]", "targets are [4]"],
   ),
   "sets of targets, one missing": (
-    {"label": np.eye(4), "target": -np.ones((4, 4))},
+    {"label": np.eye(4), "target": np.where(np.arange(4) == 2, -1, 1 - np.eye(4)).T},
     {},
     losses.targeted_labels(),
-    ["no target"],
+    ["example 2 has no target"],
   ),
   "set too long": (
     {"label": np.ones((4, 5))},

@@ -116,7 +116,8 @@ def carlini_wagner_l0(
     first = state.rate == 0
     rate, weight = scales(point.hinge, point.slope, point.gain, mask)
     state = state._replace(
-      rate=jnp.where(first, rate, state.rate), c=jnp.where(first, weight, state.c)
+      rate=jnp.where(first, rate, state.rate),
+      c=jnp.where(first | (state.c == 0), weight, state.c),
     )
     grad = (2 * delta + point.descent(state.c)) * point.gain
     update, opt = adam.update(grad, state.opt)

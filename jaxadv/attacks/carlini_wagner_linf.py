@@ -143,12 +143,8 @@ def carlini_wagner_linf(
     larger = again(state)._replace(c=2 * state.c, raised=state.raised + 1)
     finer = state._replace(factor=jnp.sqrt(state.factor), refined=state.refined + 1)
     finer = shrink(finer)._replace(modifier=state.best_modifier, c=state.first_c)
-    if learning_rate:  # the same again would end the same
-      hopeless = jnp.where(jnp.isinf(state.tau), refinements + 1, finer.refined)
-      finer = finer._replace(refined=hopeless)
-    else:
-      anew = again(state)._replace(raised=jnp.int32(0))
-      finer = where(jnp.isinf(state.tau), anew, finer)
+    anew = again(state)._replace(raised=jnp.int32(0), c=state.first_c)
+    finer = where(jnp.isinf(state.tau) & (learning_rate == 0), anew, finer)
     return where(state.raised < doublings, larger, finer)
 
   return Attack(

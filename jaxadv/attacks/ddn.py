@@ -14,7 +14,7 @@ class DDNState(NamedTuple):
   candidate: Array
   trial: Trial
   radius: Array  # [], epsilon: of the sphere
-  first: Array  # [], of the clean clip's boundary, by first order; 0: not known yet
+  first: Array  # [], how far the boundary is by first order; 0: not known yet
   widest: Array  # [], the largest radius that makes a difference
   taken: Array  # int32 [], steps
 

@@ -12,7 +12,7 @@ from jaxadv.core import FIRST_SUCCESS, Array, Attack, Trial, tie_break, unjudged
 class DeepFoolState(NamedTuple):
   candidate: Array
   trial: Trial
-  total: Array  # sum of the steps, without overshoot
+  total: Array  # sum of the steps, without overshoot; canonical: within the box
   rivals: Array  # int32 [R], the classes that come into question
   first: Array  # bool []
 
@@ -41,8 +41,9 @@ def deepfool(
 
   With f_k = logits_k - logits_label and w_k its gradient, the rival k with the smallest
   d = |f_k| / dual(w_k) gives the step (d + nudge * max(size(steps so far), d / 100)) *
-  steepest(w_k); what is judged is x + (1 + overshoot) * sum of steps. (The authors add
-  1e-4 whatever the size, which is more than the whole distance of some clips.) Rivals:
+  steepest(w_k); what is judged is x + (1 + overshoot) * sum of steps, the sum and it
+  within the box. (The authors add 1e-4 whatever the size, which is more than the whole
+  distance of some clips.) Rivals:
   the `classes` - 1 largest other logits of the clean clip. Targeted: the target is the
   only rival, the largest other class of the moment stands for the label. That is exact
   for two classes; with more the path follows one boundary at a time.
@@ -115,9 +116,10 @@ def deepfool(
     move = distance * problem.norm.steepest(grads[at])
     total = state.total + jnp.where(dual[at] > 0, move, 0.0)
     if not farthest:
-      total = problem.fit(total)  # or later steps would start outside the box
+      total = jnp.clip(total, *problem.bounds)  # or later ones would start outside
     candidate = problem.project((1 + overshoot) * total)
-    return DeepFoolState(candidate, trial, total, rivals, jnp.bool_(False))
+    first = state.first & jnp.isnan(logits).any()  # which would rank no rivals
+    return DeepFoolState(candidate, trial, total, rivals, first)
 
   return Attack(
     init,

@@ -29,7 +29,7 @@ class FABState(NamedTuple):
   best: Trial  # the smallest success
   won: Array  # bool [], a success in this run
   segment: Segment
-  rivals: Array  # int32 [R], classes by the clean clip's logits
+  rivals: Array  # int32 [R], classes by the clean clip's logits; -1: not known yet
   taken: Array  # int32 [], points judged
 
 
@@ -123,7 +123,7 @@ def fab(
     count = jax.eval_shape(problem.logits, problem.zero).shape[0]
     rivals = 1 if _by_margin(problem) else min(targets or classes - 1, count - 1)
     start, segment = unjudged(problem), Segment(*[jnp.float32(0)] * 4)
-    rivals = jnp.zeros(rivals, jnp.int32)
+    rivals = jnp.full(rivals, -1)
     won, taken = jnp.bool_(False), jnp.int32(0)
     return FABState(problem.zero, start, start, won, segment, rivals, taken)
 
@@ -170,7 +170,8 @@ def fab(
     rivals = state.rivals
     if not _by_margin(problem):
       others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
-      rivals = jnp.where(first, jax.lax.top_k(others, rivals.size)[1], rivals)
+      unknown = (rivals[0] < 0) & ~jnp.isnan(logits).any()
+      rivals = jnp.where(unknown, jax.lax.top_k(others, rivals.size)[1], rivals)
     turn = state.taken // length
     aims = rivals[turn // restarts][None] if targets else rivals
     gaps, cotangents = _boundaries(problem, logits, aims)

@@ -212,7 +212,9 @@ def lbfgs(
       end = where(accepted, trial, state.end)
       none = jnp.where(jnp.isnan(trial.loss), jnp.nan, jnp.inf)
       none = trial._replace(loss=none, success=jnp.bool_(False))
-      trial = where(searching, where(ended, end, none), trial)
+      # the gradient that is counted is this step's
+      told = end._replace(grad_size=trial.grad_size)
+      trial = where(searching, where(ended, told, none), trial)
       moved = moved._replace(end=end)
     smaller = trial.success & (trial.size < state.best_size) & searching
     moved = moved._replace(

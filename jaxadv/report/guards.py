@@ -37,7 +37,8 @@ def examine(run: Run) -> Guards:
   listed = run.config.get("attacks") or {}
   aware = {name for name, entry in listed.items() if entry.get("through")}
   direct = [row for row in run.rows if row["attack"] not in aware]
-  strict = {name for name, entry in listed.items() if _asks_more(entry)}
+  precise = run.config.get("precision") != "bfloat16"  # else 0.3 is asked for
+  strict = {name for name, entry in listed.items() if not precise or _asks_more(entry)}
   entries = [
     Entry(name, listed.get(rows[0]["attack"]) or {}, {r["id"]: r for r in right})
     for name, rows in group(direct).items()

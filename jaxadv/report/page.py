@@ -14,7 +14,6 @@ def make_tables(run: Run) -> dict[str, tables.Table]:
   """The tables of a run by the stem of their files."""
   summary, usage = summarise(run.rows), run.facts.get("usage")
   found = guards.examine(run)
-  flagged = {"flagged": guards.flagged(found)} if found.findings else {}
   return {
     "table_2": tables.table_2(summary),
     "table_3": tables.table_3(summary),
@@ -22,7 +21,7 @@ def make_tables(run: Run) -> dict[str, tables.Table]:
     "guards": guards.table(found),
     "watch": guards.watch(run.rows),
     "costs": tables.costs(summary),
-    **flagged,
+    "flagged": guards.flagged(found),
   } | ({"times": tables.times(usage)} if usage else {})
 
 

@@ -296,7 +296,7 @@ def test_what_is_wrong_already_needs_no_perturbation(method):
 @EACH_ATTACK
 @pytest.mark.parametrize("targeted", [False, True])
 def test_sets_of_labels_are_attacked_or_refused(row, targeted):
-  """A success is another set, or the wanted one; half of the clips come nearer."""
+  """A success is another set, or the wanted one, and inside the threat."""
   said = np.float64(Curved.logits(VICTIM, CLIPS.x.T)).T
   sets = (said > 0).astype(np.int32)
   target = sets.copy()

@@ -46,3 +46,26 @@ def test_a_lost_answer_costs_little(method, norm, hyper, within):
   # and is counted
   share = lanes.watch.nan_steps.sum() / lanes.step.sum()
   assert 0.7 * SILENT < share < 1.3 * SILENT
+
+
+@pytest.mark.parametrize("method", ["fab", "deepfool"])
+def test_rivals_are_ranked_by_the_first_answer(method):
+  """With two of four rivals tried, about as near as where every answer comes."""
+  victim = linear(1, 5, N)
+  x, logits = points(victim, 2, 60)
+  batch = examples(x, logits.argmax(1))
+  sizes_of = []
+  for silent in (0.0, 0.5):
+
+    def says(params, key, x, silent=silent):
+      lost = jax.random.bernoulli(key, silent)
+      return jnp.where(lost, jnp.nan, Linear.logits(params, x))
+
+    threat = problem.Threat(norms.L2, box=WIDE)
+    bind = problem.bind_random(says, threat, losses.untargeted())
+    attack = ATTACKS[method](classes=3)
+    solve = drive.solve_batch(drive.driver(attack, bind))
+    best = jax.device_get(solve(tuple(victim), jax.random.key(0), batch).best)
+    assert best.success.mean() > 0.9
+    sizes_of.append(np.where(best.success, best.size, np.nan))
+  assert np.nanmean(sizes_of[1] / sizes_of[0] < 1.05) > 0.85

@@ -160,6 +160,17 @@ def test_a_finished_run_holds_its_report_and_is_left_alone(linear, chunks, capsy
   assert "train.batch was 1 and is 2" in tiny.sentence(tiny.call(changed, capsys))
 
 
+@pytest.mark.parametrize("looks", [True, False])
+def test_it_looks_at_the_victim_first(looks, dataset, tmp_path, capsys):
+  """And says that it gives probabilities; not where it is told not to."""
+  place, folder = "tests/experiments/own_victim.py:probabilities", tmp_path / "run"
+  few = {"train__epochs": 1, "runtime__guards": looks}
+  ended = tiny.call(tiny.universal(dataset, folder, place, **few), capsys)
+  assert ended.code == 0
+  assert (folder / "guards.json").exists() == looks
+  assert ("guard probabilities: the victim returns" in ended.out) == looks
+
+
 # --- a curved victim: devices, processes, kills
 
 
