@@ -26,7 +26,7 @@ ALLOWED = {
   "results": {"errors", "workdir"},
   "data": {"errors"},
   "transforms": {"errors", "data"},
-  "core": {"norms", "losses"},
+  "core": {"norms", "losses", "errors"},
   "attacks": CORE | {"errors"},
   "problem": CORE | {"errors"},
   "inputs": CORE | {"errors"},

@@ -95,7 +95,8 @@ def test_no_experiment_counts_what_it_has_no_answer_to(
   }
 
   folder = tmp_path / "universal"
-  assert tiny.call(tiny.universal(dataset, folder, silent), capsys).code == 0
+  command = tiny.universal(dataset, folder, silent, runtime__guards=False)
+  assert tiny.call(command, capsys).code == 0
   assert listed(folder) >= {f"{label}1.wav" for label in tiny.CLASSES}
 
 

@@ -25,7 +25,7 @@ def label(images):
 
 
 SUBJECT = compare.Subject(
-  None,  # pyright: ignore[reportArgumentType]
+  SimpleNamespace(classes=("a", "b")),  # pyright: ignore[reportArgumentType]
   CLIPS,
   label,  # pyright: ignore[reportArgumentType]
   lambda x: np.stack([0.5 - (x[:, 0] > 0.2), (x[:, 0] > 0.2) - 0.5], 1),
