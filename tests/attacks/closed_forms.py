@@ -48,11 +48,16 @@ def fooled(victim: Linear, x: np.ndarray, delta: np.ndarray) -> np.ndarray:
   return ((x.astype(np.float64) + delta) @ victim.weights.T + victim.offset).argmax(1)
 
 
-def targeted_optimum(victim: Linear, x: np.ndarray, target: int) -> float:
-  """min |d|_2 s.t. f_target >= f_k for every k, by scipy."""
+def leads(victim: Linear, x: np.ndarray, target: int):
+  """rows, gaps with rows @ d + gaps the target's leads over the others at x + d."""
   others = [k for k in range(len(victim.offset)) if k != target]
   rows = np.float64(victim.weights[target]) - victim.weights[others]
-  gaps = rows @ x + np.float64(victim.offset[target]) - victim.offset[others]
+  return rows, rows @ x + np.float64(victim.offset[target]) - victim.offset[others]
+
+
+def targeted_optimum(victim: Linear, x: np.ndarray, target: int) -> float:
+  """min |d|_2 s.t. f_target >= f_k for every k, by scipy."""
+  rows, gaps = leads(victim, x, target)
   found = optimize.minimize(
     lambda d: (d**2).sum(),
     np.linalg.lstsq(rows, -gaps, rcond=None)[0],
@@ -73,10 +78,8 @@ def targeted_minima(victim: Linear, stack: core.Example, norm: str) -> np.ndarra
   """As `targeted_optimum`, in l1 or linf: a linear program for each clip."""
   minima = []
   for x, target in zip(np.float64(stack.x), stack.target, strict=True):
-    others = [k for k in range(len(victim.offset)) if k != target]
-    rows = np.float64(victim.weights[target]) - victim.weights[others]
-    gaps = rows @ x + np.float64(victim.offset[target]) - victim.offset[others]
-    n, m = len(x), len(others)
+    rows, gaps = leads(victim, x, target)
+    n, m = len(x), len(rows)
     # d = u - v with u, v >= 0, and for linf a bound t >= u + v, minimised
     reach, least = np.hstack([-rows, rows]), np.ones(2 * n)
     if norm == "linf":

@@ -211,36 +211,6 @@ def test_it_looks_at_the_victim_first(dataset, victim, attacked, tmp_path):
   assert "not tested: victim (runtime.guards was off" in ended.out
 
 
-@pytest.mark.parametrize(
-  "defence, flag",
-  [
-    ("rounding", "gradient_stopped"),  # of so many samples some cross a step
-    ("gradient_stopped", "gradient_stopped"),
-    ("probabilities", "probabilities"),
-    ("saturated", "saturated"),
-  ],
-)
-def test_a_broken_defence_is_told_everywhere(defence, flag, dataset, tmp_path, capsys):
-  """On the terminal, in guards.json, in the summary's list and on the page."""
-  folder, place = tmp_path / "run", f"tests/experiments/own_victim.py:{defence}"
-  few = {"runtime__only": "pgd", "data__clips_per_class": 1}
-  ended = tiny.call(tiny.attack(dataset, place, folder, **few), capsys)
-  assert ended.code == 0
-  told = json.loads((folder / "guards.json").read_text())
-  (found,) = [one for one in told["flags"] if one["name"] == flag]
-  assert f"guard {flag}: {found['said']}" in ended.out
-  assert len(found["examples"]) == 3
-  summary = (folder / "summary.md").read_text()
-  assert found["said"][:40] in summary
-  listed = (folder / "tables" / "flagged.csv").read_text()
-  page = (folder / "index.html").read_text()
-  page = page[page.index('id="guards"') : page.index('id="figures"')]
-  for file in found["examples"]:
-    assert f"| {flag} | - | {file} |" in summary.replace("\\", "")
-    assert f"{flag},-,{file}" in listed
-    assert page.count(file) >= 1
-
-
 def test_the_clean_wav_is_the_clip(dataset, stored):
   folder, rows = stored
   for row in rows:

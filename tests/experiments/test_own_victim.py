@@ -1,6 +1,7 @@
 """Victims that users bring: attacked through a config like ours."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,36 @@ def test_a_function_is_attacked_to_the_end(dataset, tmp_path):
   x, _ = soundfile.read(tmp_path / "run" / fooled["wav"], dtype="float32")
   levels = np.asarray(own_victim.band_levels(x))
   assert CLASS_OF_BAND[levels.argmax()] == fooled["new_label"] != fooled["label"]
+
+
+@pytest.mark.parametrize(
+  "defence, flag",
+  [
+    ("rounding", "gradient_stopped"),  # of so many samples some cross a step
+    ("gradient_stopped", "gradient_stopped"),
+    ("probabilities", "probabilities"),
+    ("saturated", "saturated"),
+  ],
+)
+def test_a_broken_defence_is_told_everywhere(defence, flag, dataset, tmp_path, capsys):
+  """On the terminal, in guards.json, in the summary's list and on the page."""
+  folder, place = tmp_path / "run", f"{FILE}:{defence}"
+  few = {"runtime__only": "pgd", "data__clips_per_class": 1}
+  ended = tiny.call(tiny.attack(dataset, place, folder, **few), capsys)
+  assert ended.code == 0
+  told = json.loads((folder / "guards.json").read_text())
+  (found,) = [one for one in told["flags"] if one["name"] == flag]
+  assert f"guard {flag}: {found['said']}" in ended.out
+  assert len(found["examples"]) == 3
+  summary = (folder / "summary.md").read_text()
+  assert found["said"][:40] in summary
+  listed = (folder / "tables" / "flagged.csv").read_text()
+  page = (folder / "index.html").read_text()
+  page = page[page.index('id="guards"') : page.index('id="figures"')]
+  for file in found["examples"]:
+    assert f"| {flag} | - | {file} |" in summary.replace("\\", "")
+    assert f"{flag},-,{file}" in listed
+    assert page.count(file) >= 1
 
 
 def test_what_it_has_no_answer_to_has_no_row_and_is_listed(dataset, tmp_path, capsys):
