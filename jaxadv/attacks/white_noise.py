@@ -1,8 +1,7 @@
-"""White Gaussian noise that fills the budget: the baseline of any attack."""
+"""White noise that fills the budget: the baseline of any attack."""
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxadv.core import STRONGEST, Array, Attack, Trial, unjudged
@@ -14,14 +13,15 @@ class WhiteNoiseState(NamedTuple):
 
 
 def white_noise() -> Attack:
-  """delta = radius * n / size(n), n ~ N(0, 1) on the mask, clipped to the box.
+  """delta = radius * n / size(n), n uniform in the norm's ball, clipped to the box.
 
-  With a budget in dB of SNR and the l2 norm: Subramanian et al., Adversarial attacks in
-  sound event classification, 2019, the white-noise baseline (20 dB).
+  Independent samples in every norm: in l2 Gaussian, with a budget in dB of SNR that of
+  Subramanian et al., Adversarial attacks in sound event classification, 2019 (20 dB);
+  in linf uniform, which is louder in the same ball; in l1 of Laplace's distribution.
   """
 
   def init(key, problem):
-    noise = jax.random.normal(key, problem.zero.shape) * problem.example.mask
+    noise = problem.norm.sample(key, problem.example.mask)
     size = problem.norm.size(noise)
     scale = problem.radius / jnp.where(size > 0, size, 1.0)
     return WhiteNoiseState(problem.project(noise * scale), unjudged(problem))

@@ -1,4 +1,4 @@
-"""White noise: its spectrum, and SNR budgets."""
+"""White noise: its distribution and spectrum, and SNR budgets."""
 
 import numpy as np
 import pytest
@@ -39,16 +39,28 @@ def test_an_snr_budget_holds_and_is_filled(method, norm, exact):
     np.testing.assert_allclose(reached, 20, atol=1e-3)
 
 
-def test_white_noise_is_gaussian_and_white():
-  """Kurtosis and neighbour correlation of many clips: 3 and 0."""
+@pytest.mark.parametrize(
+  "norm, order, mean_of_sizes",
+  [
+    ("l2", 2, np.sqrt(2 / np.pi)),  # Gaussian
+    ("linf", np.inf, np.sqrt(3) / 2),  # uniform
+    ("l1", 1, np.sqrt(1 / 2)),  # Laplace
+  ],
+)
+def test_white_noise_is_white_of_its_norms_distribution_and_fills_the_ball(
+  norm, order, mean_of_sizes
+):
+  """E|n| / sd(n), the correlation of neighbours and of clips, and the size."""
   n = 4000
   victim = Linear(np.zeros((2, n), np.float32), np.zeros(2, np.float32))
   stack = examples(np.full((5, n), 0.5), 0)
-  threat = Threat(NORMS["l2"], 20.0, "snr_db")
+  threat = Threat(NORMS[norm], 0.3)
   noise = solve(attacks.white_noise(), threat, victim, stack).best.delta
-  noise = noise.astype(np.float64) / noise.std(1, keepdims=True)
+  noise = noise.astype(np.float64)
+  np.testing.assert_allclose(np.linalg.norm(noise, order, 1), 0.3, rtol=1e-5)
+  noise /= noise.std(1, keepdims=True)
   assert abs(noise.mean()) < 0.03
-  assert abs((noise**4).mean() - 3) < 0.3
+  assert abs(np.abs(noise).mean() - mean_of_sizes) < 0.02
   assert abs((noise[:, 1:] * noise[:, :-1]).mean()) < 0.03
   assert abs(np.corrcoef(noise) - np.eye(5)).max() < 0.1  # each clip its own draw
 
