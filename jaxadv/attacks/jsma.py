@@ -55,28 +55,29 @@ def jsma(
   steps: int = 1000,
   theta: float = 1.0,
   features: int = 1,
-  direction: str = "both",
+  direction: str = "increase",
   changes: int = 7,
-  fast: bool = False,
+  fast: bool = True,
   candidates: int = 128,
 ) -> Attack:
   """Changes the features that raise the target's logit and lower the others' most.
 
-  With g_i and r_i the changes, to first order, that the step would make to the target's
-  logit and to the sum of the others, the next feature is argmax -g_i r_i where g_i > 0
-  > r_i (eqs. 8 and 9), or the next pair argmax -(g_p + g_q)(r_p + r_q) (algorithm 3).
-  Where no feature qualifies, the largest g_i > 0. Untargeted: the true class in the
-  target's place, both signs turned (NT-JSMA); the sign of the step that gives the
-  larger value is the maximal variant's (M-JSMA), both of Wiyatno and Xu, Maximal
-  Jacobian-based Saliency Map Attack, 2018, section 3.
+  With g_i and r_i the gradients, times the step's sign, of the target's logit and of
+  the sum of the others, the next feature is argmax -g_i r_i where g_i > 0 > r_i (eqs. 8
+  and 9), or the next pair argmax -(g_p + g_q)(r_p + r_q) (algorithm 3). Where none
+  qualifies, the largest g_i > 0. Untargeted: the true class in the target's place, both
+  signs turned (NT-JSMA); with direction "both" the sign whose value is larger (M-JSMA);
+  both of Wiyatno and Xu, Maximal Jacobian-based Saliency Map Attack, 2018, section 3.
 
   steps: at most so many; steps + 1 points are judged, the clean clip first.
-  theta: length of a step as a share of the box's range; what box or radius leave, if
-    that is less: g and r are of the step that is possible.
-  features: 1 or 2 in a step. direction: "increase", "decrease" or "both", the better.
+  theta: length of a step as a share of the box's range; what the box leaves, if that is
+    less.
+  features: 1 or 2 in a step. direction: "increase", "decrease" or "both", but never
+    back: a feature goes on as it was first changed.
   changes: at most so many of one feature; then it leaves the search domain, as do
     saturated and masked features.
-  fast: r_i = -1: one backward pass in place of two.
+  fast: r_i = -1, so that g alone decides: one backward pass in place of two, and the
+    stronger here (BUILD.md).
   candidates: pairs are sought among so many features with the largest g - r, each
     relative to its maximum: exact if there are no more features.
   A radius (l0) is the most features that may be changed.
@@ -110,8 +111,8 @@ def jsma(
 
   def best_move(sign, gain, rest, room, cost, left):
     """For steps of one sign: the largest value and gain, the move. [], [], [n]."""
-    gain = sign * gain * room
-    rest = jnp.where(room > 0, -1.0, 0.0) if fast else sign * rest * room
+    gain = jnp.where(room > 0, sign * gain, 0.0)
+    rest = jnp.where(room > 0, -1.0 if fast else sign * rest, 0.0)
     if features == 1:
       value, places = _salient(gain, rest)
     else:
@@ -134,7 +135,8 @@ def jsma(
 
     def of(sign):
       room = jnp.minimum(high - x if sign > 0 else x - low, theta * span)
-      room = jnp.where(domain & (room > _SATURATED * span), room, 0.0)
+      free = domain & (sign * x >= 0) & (room > _SATURATED * span)
+      room = jnp.where(free, room, 0.0)
       return best_move(sign, gain, rest, room.ravel(), cost.ravel(), left)
 
     values, gains, moves = map(jnp.stack, zip(*map(of, _SIGNS[direction]), strict=True))

@@ -107,7 +107,19 @@ TABLE = (
     INF,
     {"search_steps": 3, "iterations": 6, "c": 3.0, "shrink": 0, "every_point": False},
   ),
-  Row("jsma", "l0", INF, {"steps": 8, "theta": 0.2, "features": 2, "changes": 2}),
+  Row(
+    "jsma",
+    "l0",
+    INF,
+    {
+      "steps": 8,
+      "theta": 0.2,
+      "features": 2,
+      "direction": "both",
+      "changes": 2,
+      "fast": False,
+    },
+  ),
   Row("jsma", "l0", 3.0, {"steps": 6, "theta": 0.5, "features": 1, "fast": True}),
 )
 # one of each attack, for the rules in which norm and radius play no part
