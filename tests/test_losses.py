@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special
@@ -32,6 +32,7 @@ logit_arrays = hnp.arrays(
 )
 classes = st.integers(0, K - 1)
 CROSS_ENTROPY, MARGIN = jax.jit(cross_entropy), jax.jit(margin)
+GRADIENT = jax.jit(jax.grad(cross_entropy))
 EACH_LOSS = pytest.mark.parametrize("loss", list(LOSSES))
 
 
@@ -40,6 +41,15 @@ EACH_LOSS = pytest.mark.parametrize("loss", list(LOSSES))
 def test_cross_entropy_is_scipys(logits, label):
   expected = -special.log_softmax(logits.astype(np.float64))[label]
   np.testing.assert_allclose(CROSS_ENTROPY(logits, label), expected, 1e-5, 2e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(logits=logit_arrays, label=classes)
+@example(logits=np.float32([40, 0, -5, 1, 2]), label=0)  # 1 - p is 0 in float32
+def test_cross_entropys_gradient_is_exact_however_sure_the_victim(logits, label):
+  expected = special.softmax(logits.astype(np.float64))
+  expected[label] = -np.delete(expected, label).sum()
+  np.testing.assert_allclose(GRADIENT(logits, label), expected, 1e-4, 1e-37)
 
 
 @settings(deadline=None, max_examples=30)

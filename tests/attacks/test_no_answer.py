@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from closed_forms import WIDE, N, fooled, minimal_distances, points, sizes
+from closed_forms import WIDE, N, minimal_distances, points, sizes
 from small_victims import Linear, examples, linear
 
 from jaxadv import drive, losses, norms, problem
@@ -40,9 +40,9 @@ def test_a_lost_answer_costs_little(method, norm, hyper, within):
   solve = drive.solve_batch(drive.driver(ATTACKS[method](**hyper), bind))
   lanes = jax.device_get(solve(tuple(VICTIM), jax.random.key(0), examples(X, LABEL)))
   assert np.isfinite(lanes.best.delta).all()
-  assert (fooled(VICTIM, X, lanes.best.delta) != LABEL).all()
+  assert lanes.best.success.all()
   ratio = sizes(lanes.best.delta, norm) / minimal_distances(VICTIM, LOGITS, norm)
-  assert np.median(ratio) < within, np.sort(ratio)
+  assert ratio.min() > 0.9999 and np.median(ratio) < within, np.sort(ratio)
   # and is counted
   share = lanes.watch.nan_steps.sum() / lanes.step.sum()
   assert 0.7 * SILENT < share < 1.3 * SILENT
