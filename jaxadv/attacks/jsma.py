@@ -71,13 +71,13 @@ def jsma(
 
   steps: at most so many; steps + 1 points are judged, the clean clip first.
   theta: length of a step as a share of the box's range; what the box leaves, if that is
-    less.
+    less, however little.
   features: 1 or 2 in a step. direction: "increase", "decrease" or "both", but never
-    back: a feature goes on as it was first changed.
+    back: a feature goes on as it was first changed. One alone is stronger (BUILD.md).
   changes: at most so many of one feature; then it leaves the search domain, as do
     saturated and masked features.
   fast: r_i = -1, so that g alone decides: one backward pass in place of two, and the
-    stronger here (BUILD.md).
+    stronger too.
   candidates: pairs are sought among so many features with the largest g - r, each
     relative to its maximum: exact if there are no more features.
   A radius (l0) is the most features that may be changed.

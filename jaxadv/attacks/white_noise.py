@@ -15,9 +15,10 @@ class WhiteNoiseState(NamedTuple):
 def white_noise() -> Attack:
   """delta = radius * n / size(n), n uniform in the norm's ball, clipped to the box.
 
-  Independent samples in every norm: in l2 Gaussian, with a budget in dB of SNR that of
-  Subramanian et al., Adversarial attacks in sound event classification, 2019 (20 dB);
-  in linf uniform, which is louder in the same ball; in l1 of Laplace's distribution.
+  White in every norm: in l2 Gaussian, with a budget in dB of SNR that of Subramanian et
+  al., Adversarial attacks in sound event classification, 2019 (20 dB); in linf uniform,
+  which is louder in the same ball; in l1 of Laplace's distribution. Of budgets per
+  frame, the loudest frame's is filled.
   """
 
   def init(key, problem):

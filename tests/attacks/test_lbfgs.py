@@ -147,7 +147,7 @@ def test_untargeted_lbfgs_reaches_the_minimal_distance():
   ratio = sizes(lanes.best.delta, "l2") / optimum
   assert (fooled(victim, x, lanes.best.delta) != label).all()
   assert ratio.min() > 0.9999
-  assert (ratio < 1.01).mean() >= 0.99, np.sort(ratio)[-5:]
+  assert (ratio < 1.01).mean() >= 0.99 and ratio.max() < 1.05, np.sort(ratio)[-5:]
   assert np.ptp(np.abs(logits[:, 0] - logits[:, 1])) > 4
 
 
