@@ -69,7 +69,8 @@ class Trial(NamedTuple):
 
 def tie_break(logits: Array) -> Array:
   """A lead next to none, for steps that scale with the lead. [K] -> []."""
-  return 1e-6 * jnp.max(jnp.where(jnp.isfinite(logits), jnp.abs(logits), 0.0))
+  largest = jnp.max(jnp.where(jnp.isfinite(logits), jnp.abs(logits), 0.0))
+  return 1e-6 * jnp.where(largest > 0, largest, 1.0)
 
 
 class Problem(NamedTuple):

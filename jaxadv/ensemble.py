@@ -133,6 +133,11 @@ def evaluate(
   for stage in stages:
     bound = problem.bind(logits_fn, threat, stage.objective)
     check_examples(bound, params, key, batch, stage.attack)
+  classes = jax.eval_shape(logits_fn, params, batch.x[0]).shape[0]
+  stages = [
+    one._replace(attack=one.attack.against(classes, one.objective.targeted))
+    for one in stages
+  ]
   devices = jax.local_devices() if devices is None else list(devices)
   host = jax.tree.map(np.asarray, batch)
   if len(set(host.id.tolist())) < len(host.id):

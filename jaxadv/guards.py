@@ -40,17 +40,20 @@ def inspect_victim(
   """The flags that a victim raises on a few clips; [] for a sound one.
 
   examples: [B, ...], about 4. objectives: those that will be attacked with; that of
-  `bind` by default. InputError for bad input, and for logits that are not finite.
+  `bind` by default. InputError for bad input, and for a victim that says no number of
+  any; where it does of some, the other guards look at these.
   """
   check_examples(bind, params, key, examples)
   victim = Probe(bind, params, key, examples)
   clean = victim.at()
   broken = ~np.isfinite(clean.logits).all(1)
-  if broken.any():
-    raise InputError(
-      f"the victim returns NaN or infinity for {np.sum(broken)} of {broken.size} clips "
-      f"(example {victim.ids[broken][0]}): look for a log or a root of 0 in it"
-    )
+  said = "the victim returns NaN or infinity for {count}: look for a log or a root of 0"
+  not_finite = list(victim.flags("not_finite", broken, said))
+  if broken.all():
+    raise InputError(not_finite[0].said)
+  if not_finite:
+    sound = jax.tree.map(lambda leaf: jnp.asarray(leaf)[~broken], examples)
+    return not_finite + inspect_victim(bind, params, key, sound, objectives)
   return [
     *_probabilities(victim, clean.logits),
     *_random(victim, clean.logits),

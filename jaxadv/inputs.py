@@ -44,7 +44,7 @@ def check_examples(
   slack = 0.0 if problem.norm.quantum else _ROUNDING
   _check_clips(examples, problem.box, slack)
   radii = jax.vmap(lambda example: bind(params, key, example).radius)(examples)
-  _check_radii(examples, np.asarray(radii), attack)
+  _check_radii(examples, np.asarray(radii), problem.norm.quantum, attack)
   _check_labels(examples, problem)
 
 
@@ -92,13 +92,20 @@ def _check_clips(examples, box, slack):
   )
 
 
-def _check_radii(examples, radii, attack):
+def _check_radii(examples, radii, quantum, attack):
   wrong = ~(radii > 0)  # NaN too
   _refuse(
     examples,
     wrong,
     f"{{id}} has the radius {radii[wrong.argmax()]:g}: give more than 0 (a budget "
     "relative to a silent clip is 0)",
+  )
+  less = radii < quantum
+  _refuse(
+    examples,
+    less,
+    f"{{id}} has the radius {radii[less.argmax()]:g}, and sizes in this norm are "
+    f"multiples of {quantum:g}: give at least {quantum:g}",
   )
   if attack is not None and attack.needs_radius:
     _refuse(

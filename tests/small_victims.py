@@ -95,6 +95,18 @@ def examples(
   return core.Example(np.arange(len(x), dtype=np.int32), x, mask, *each)
 
 
+def now_and_then(silent: float) -> Callable[..., jax.Array]:
+  """A random linear victim that says NaN of a share of the points."""
+
+  def logits(params, key, x):
+    # each point has a draw of its own, of all that a step asks about
+    of_point = jax.lax.bitcast_convert_type(jnp.sum(x), jnp.uint32)
+    lost = jax.random.bernoulli(jax.random.fold_in(key, of_point), silent)
+    return jnp.where(lost, jnp.nan, Linear.logits(params, x))
+
+  return logits
+
+
 def solver(
   attack: core.Attack,
   threat: problem.Threat,

@@ -7,7 +7,7 @@ import pytest
 from small_victims import DUAL, SIZE, Linear, linear
 
 from jaxadv import core, drive, ensemble, losses, problem
-from jaxadv.attacks import fgsm, pgd, white_noise
+from jaxadv.attacks import fab, fgsm, pgd, white_noise
 from jaxadv.errors import InputError
 from jaxadv.norms import NORMS
 
@@ -118,6 +118,12 @@ def test_later_attacks_see_the_survivors_only_and_costs_add_up():
     assert one.cost.backward_passes == sum(steps[1:])
     seen.add((one.stage, any(fell)))
   assert len(seen) >= 3
+
+
+def test_a_stage_costs_no_more_rivals_than_the_victim_has():
+  stages = (ensemble.Stage("fab", fab(iterations=3), losses.untargeted()),)
+  for one in evaluate(stages, "l2", 1e-3, BATCH):
+    assert one.cost.backward_passes == (K - 1) * one.cost.steps > 0
 
 
 def test_looks_of_a_stage_ask_for_the_survivors_alone():

@@ -11,7 +11,7 @@ from jax.custom_batching import custom_vmap
 from small_victims import Curved, Linear, curved, linear
 
 from jaxadv import core, drive, guards, losses, norms, problem
-from jaxadv.attacks import deepfool, pgd, white_noise
+from jaxadv.attacks import deepfool, jsma, pgd, white_noise
 from jaxadv.errors import InputError
 
 VICTIM = curved(3, classes=4, n=12)
@@ -119,6 +119,22 @@ def test_a_victim_that_returns_nan_is_refused_before_any_attack():
   assert np.sum(np.abs(X).max(1) > 0.4) == 4
   with pytest.raises(InputError, match=r"NaN or infinity for 4 of 4 clips"):
     flags(loud)
+
+
+def test_what_it_has_an_answer_to_is_looked_at_alone():
+  """Two clips with no answer are listed; the other two still raise what they raise."""
+  x = X * np.array([[0.5], [1.0], [0.5], [1.0]], np.float32)
+  batch = core.examples(x, Curved.logits(VICTIM, x.T).argmax(0))
+  silent = lambda x: jnp.log(0.06 - jnp.mean(x**2)) * 0  # noqa: E731
+  raised = flags(lambda p, x: says(p, x) + silent(x), examples=batch)
+  # no answer to what steps without a limit find either
+  assert set(raised) - {"unlimited"} == {"not_finite"}
+  assert raised["not_finite"].examples == (1, 3)
+  assert "2 of 4 clips" in raised["not_finite"].said
+  stopped = lambda p, x: says(p, jax.lax.stop_gradient(x)) + silent(x)  # noqa: E731
+  raised = flags(stopped, examples=batch)
+  assert raised["not_finite"].examples == (1, 3)
+  assert raised["gradient_stopped"].examples == (0, 2)
 
 
 def test_only_the_clips_that_are_wrong_are_listed():
@@ -241,6 +257,11 @@ def test_bad_input_is_one_sentence(wrong):
   batch, threat, objective, named = BAD[wrong]
   said = refused(says, batch, None, objective, **threat)
   assert all(word in said for word in named), said
+
+
+def test_a_budget_of_less_than_a_sample_is_one_sentence():
+  said = refused(says, None, jsma(), norm=norms.L0, radius=0.5)
+  assert "radius 0.5" in said and "at least 1" in said
 
 
 @pytest.mark.parametrize(

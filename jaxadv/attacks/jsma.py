@@ -147,7 +147,8 @@ def jsma(
     trial, gain, rest = jacobian(problem, state.candidate)
     move = next_move(state, problem, gain, rest)
     candidate = problem.fit(state.candidate + move)
-    stuck = jnp.all(move == 0)
+    # without an answer there is no gradient either: the same point is judged again
+    stuck = jnp.all(move == 0) & ~jnp.isnan(trial.loss)
     return JSMAState(candidate, trial, state.counts + (move != 0), stuck)
 
   return Attack(

@@ -28,11 +28,13 @@ def slope(noise: Array, losses: Array, sigma: Array) -> Array:
 
   noise: [S, ...] of `antithetic`. losses: [S]. -> [...]. Its expectation is the
   gradient of the loss smoothed by Gaussian noise; for a quadratic loss, the gradient.
+  A pair in which a loss is not finite is left out; of none left the slope is NaN.
   """
   half = len(losses) // 2
   # pairs first: the loss itself, far larger than its differences, cancels exactly
   rise = (losses[:half] - losses[half:]) / (2 * jnp.maximum(sigma, 1e-30))
-  return jnp.tensordot(rise, noise[:half], 1) / half
+  known = jnp.isfinite(rise)
+  return jnp.tensordot(jnp.where(known, rise, 0.0), noise[:half], 1) / jnp.sum(known)
 
 
 def per_coordinate(problem: Problem) -> Array:

@@ -32,10 +32,12 @@ def _visible(logits: Array, wanted: Array, count: int) -> tuple[Array, Array]:
   """What `count` best classes and their probabilities tell of the wanted class.
 
   -> its -log p, and whether it is among them. Where it is not: the least that -log p
-  can be, as p is at most the smallest one seen and what they leave of 1. [K] -> [], [].
+  can be, as p is at most the smallest one seen and what they leave of 1. Where logits
+  are NaN: NaN, not seen. A class not known yet is not seen. [K] -> [], [].
   """
   log_probs = jax.nn.log_softmax(logits)
-  seen = jnp.sum(logits > logits[wanted]) < count
+  known = (wanted >= 0) & ~jnp.isnan(log_probs[wanted])
+  seen = known & (jnp.sum(logits > logits[wanted]) < count)
   ordered = jnp.sort(log_probs)[::-1]
   rest = jax.nn.logsumexp(jnp.append(ordered[count:], -jnp.inf))
   hidden = jnp.minimum(ordered[count - 1], rest)
@@ -119,6 +121,7 @@ def partial_information(
       return problem.example.target
     others = jnp.arange(logits.size) != problem.example.label
     best = jnp.argmax(jnp.where(others, logits, -jnp.inf))
+    best = jnp.where(jnp.isnan(logits).any(), -1, best)
     return jnp.where(state.wanted < 0, best, state.wanted)
 
   def step(key, state, problem):
@@ -131,7 +134,7 @@ def partial_information(
     wanted = class_wanted(state, problem, logits[len(points) - 1])
     count = min(top_k, logits.shape[1])
     every, seen = jax.vmap(_visible, (0, None, None))(logits, wanted, count)
-    losses, loss = every[len(points) :], jnp.mean(every[len(points) :])
+    losses, loss = every[len(points) :], jnp.nanmean(every[len(points) :])
     shrinks = balls < state.epsilon
     good = seen[: len(points)] & (~shrinks | (loss < sure))
     at = jnp.argmax(good)

@@ -6,11 +6,12 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from closed_forms import N, fooled, points, solve
 from scipy import optimize
-from small_victims import Linear, examples, linear
+from small_victims import Linear, examples, linear, now_and_then
 
-from jaxadv import attacks, core, losses, problem
+from jaxadv import attacks, core, drive, losses, problem
 from jaxadv.norms import NORMS
 
 LINF = problem.Threat(NORMS["linf"])
@@ -67,6 +68,19 @@ def test_it_ends_in_the_ball_with_the_target_just_where_it_can():
   assert attack.steps == 5000 // attack.forward_passes
   # 20 around the candidate and 12 proposals
   assert (attack.forward_passes, attack.backward_passes) == (32, 0)
+
+
+@pytest.mark.parametrize("aim", [losses.targeted(), losses.untargeted()])
+def test_where_there_is_no_answer_the_wanted_class_is_not_seen(aim):
+  """One answer of five is NaN: none of these points becomes the candidate."""
+  victim, stack, optimum = towards_targets()
+  threat = problem.Threat(NORMS["linf"], 1.3 * optimum.max())
+  bind = problem.bind_random(now_and_then(0.2), threat, aim)
+  solve = drive.solve_batch(drive.driver(begin_there(queries=3000), bind))
+  best = jax.device_get(solve(tuple(victim), jax.random.key(0), stack)).best
+  said = fooled(victim, stack.x, best.delta)
+  won = said == stack.target if aim.targeted else said != stack.label
+  assert won.mean() > 0.95, won.mean()
 
 
 def test_without_a_start_it_begins_at_the_clean_clip():

@@ -86,7 +86,6 @@ def test_what_it_has_no_answer_to_has_no_row_and_is_listed(dataset, tmp_path, ca
     f"{FILE}:silent_on_long_clips",
     folder,
     runtime__only="white_noise,pgd",
-    runtime__guards=False,
     attacks__pgd__steps=2,
   )
   assert tiny.call(command, capsys).code == 0
@@ -126,7 +125,7 @@ def test_no_experiment_counts_what_it_has_no_answer_to(
   }
 
   folder = tmp_path / "universal"
-  command = tiny.universal(dataset, folder, silent, runtime__guards=False)
+  command = tiny.universal(dataset, folder, silent)
   assert tiny.call(command, capsys).code == 0
   assert listed(folder) >= {f"{label}1.wav" for label in tiny.CLASSES}
 
