@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from closed_forms import WIDE, N, binary_margins, points, solve
 from scipy import stats
-from small_victims import Curved, curved, examples, linear
+from small_victims import DUAL, Curved, curved, examples, linear
 
 from jaxadv import attacks, core, losses, problem
 from jaxadv.norms import NORMS
@@ -57,16 +58,20 @@ def against_linear():
   return victim, stack, binary_margins(victim, stack)[0]
 
 
-def test_nes_takes_most_of_what_the_ball_has_to_give():
-  """>= 95% of radius * |w|_1, the largest fall of the margin; targeted as well."""
+# in l1 all goes to one sample, and an estimate may name the second largest
+@pytest.mark.parametrize("norm, least", [("l1", 0.8), ("l2", 0.95), ("linf", 0.95)])
+def test_nes_takes_most_of_what_the_ball_has_to_give(norm, least):
+  """A share of radius * dual(w), the largest fall of the margin; targeted as well."""
   victim, stack, w = against_linear()
   attack = attacks.nes(queries=1000, samples=SAMPLES)
-  threat = problem.Threat(NORMS["linf"], 0.1, box=WIDE)
+  threat = problem.Threat(NORMS[norm], 0.1, box=WIDE)
   for aim in (losses.untargeted, losses.targeted):
     run = {"objective": aim(losses.margin_loss), "goal": core.STRONGEST}
     lanes = solve(attack, threat, victim, stack, **run)
     fall = -(w * lanes.best.delta).sum(1)
-    assert (fall >= 0.95 * 0.1 * np.abs(w).sum(1)).all()
+    share = fall / (0.1 * np.array([DUAL[norm](v) for v in w]))
+    assert share.min() >= least and share.mean() >= 0.95, np.sort(share)
+    assert share.max() < 1.0001
     assert (lanes.step == 1000 // (SAMPLES + 1)).all()
   assert attack.forward_passes == SAMPLES + 1 and attack.backward_passes == 0
 
