@@ -36,7 +36,8 @@ EXAMPLES = examples(np.full((2, N), 0.1), 0)
 def test_a_tie_of_the_two_leading_classes_is_broken(method, norm, hyper):
   # not won, and at no distance: steps that scale with it would be 0 for ever
   run = solver(ATTACKS[method](**hyper), problem.Threat(NORMS[norm]), Linear)
-  for offset in ([1, 1, 0], [0, 0, 0]):  # or with the logits
+  # in the second victim all logits are 0, and no step can scale with them
+  for offset in ([1, 1, 0], [0, 0, 0]):
     victim = Linear(WEIGHTS, np.float32(offset))
     best = run(victim, examples(np.zeros((1, N)), 0)).best
     assert best.success.all() and (best.size > 0).all()
